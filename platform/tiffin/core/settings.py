@@ -1,0 +1,84 @@
+"""Where we run: the only reader of the environment, built once at an entry point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from tiffin.core.clock import Clock, frozen_clock, wall_clock
+from tiffin.core.errors import Invalid, nearest
+from tiffin.core.units import parse_instant
+
+__all__ = ["Settings"]
+
+PREFIX = "TIFFIN_"
+
+
+class Settings(BaseModel):
+    """One frozen object from `TIFFIN_*` variables; secrets never print."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path(".tiffin"), description="the embedded stack's state folder")
+    cache: Path = Field(default=Path("~/.cache/tiffin"), description="slow builds, keyed by version")
+    as_of: str | None = Field(default=None, description="replay history as if now were this instant")
+    s3_endpoint: str | None = Field(default=None, description="http(s) URL of the object store")
+    s3_region: str = "us-east-1"
+    dev_bucket: str = "dev"
+    prod_bucket: str = "prod"
+    dev_access_key: str | None = Field(default=None, description="dev read-write")
+    dev_secret_key: SecretStr | None = None
+    prod_read_access_key: str | None = Field(default=None, description="prod read-only")
+    prod_read_secret_key: SecretStr | None = None
+    online_url: SecretStr | None = Field(default=None, description="redis:// URL of the publisher's user")
+    triton_grpc: str | None = Field(default=None, description="host:port of Triton's gRPC endpoint")
+    agent_url: str | None = Field(default=None, description="http URL of the serving agent")
+    signing_public_key: str | None = Field(default=None, description="hex ed25519 key that prod manifests verify against")
+    isolation: str = Field(default="namespace", description="how steps are kept from the prod-write key: namespace or none")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read `TIFFIN_*`; a misspelt variable is an error, not a default."""
+        source = os.environ if environ is None else environ
+        fields = {key.removeprefix(PREFIX).lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+        unknown = sorted(set(fields) - set(cls.model_fields))
+        if unknown:
+            raise Invalid(f"environment variable {PREFIX}{unknown[0].upper()} is not a setting", fix=nearest(unknown[0], cls.model_fields))
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as err:
+            first = err.errors()[0]
+            name = f"{PREFIX}{str(first['loc'][0]).upper()}"
+            raise Invalid(f"environment variable {name}: {first['msg']}", fix=f"correct or unset {name}") from err
+
+    def need(self, name: str) -> str:
+        """A setting that this entry point cannot do without, as text."""
+        value = getattr(self, name)
+        if value is None:
+            raise Invalid(f"setting {PREFIX}{name.upper()} is not set", fix="start the stack with `tiffin up`, or set it")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    @property
+    def replay_instant(self) -> datetime | None:
+        """The frozen instant, when this stack replays history."""
+        return None if self.as_of is None else parse_instant(self.as_of)
+
+    @property
+    def clock(self) -> Clock:
+        """The wall, or the frozen instant."""
+        instant = self.replay_instant
+        return wall_clock if instant is None else frozen_clock(instant)
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that rebuild this object in a child process."""
+        found: dict[str, str] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value is not None:
+                found[f"{PREFIX}{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        return found

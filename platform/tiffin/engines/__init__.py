@@ -1,0 +1,1 @@
+"""Run a transform or a join over tables."""

@@ -1,0 +1,39 @@
+"""What a team declares about features: entities, types, sources, views."""
+
+from tiffin.features.entity import Entity
+from tiffin.features.feature_types import (
+    Bool,
+    Float16,
+    Float32,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    IntList,
+    String,
+    Timestamp,
+    Vector,
+)
+from tiffin.features.view import Feature, FeatureView, Online, Source, Window, daily, feature_view
+
+__all__ = [
+    "Bool",
+    "Entity",
+    "Feature",
+    "FeatureView",
+    "Float16",
+    "Float32",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "IntList",
+    "Online",
+    "Source",
+    "String",
+    "Timestamp",
+    "Vector",
+    "Window",
+    "daily",
+    "feature_view",
+]

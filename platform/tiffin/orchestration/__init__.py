@@ -1,0 +1,1 @@
+"""The only Dagster glue: specs become assets."""

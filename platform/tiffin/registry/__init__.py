@@ -1,0 +1,1 @@
+"""Model versions, code snapshots, promotion."""

@@ -1,0 +1,1 @@
+"""Programs that Triton's python backend runs. They import numpy, the Redis client and `tiffin.wire` only."""

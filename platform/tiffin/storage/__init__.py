@@ -1,0 +1,1 @@
+"""Object stores, table stores and the one layout of keys and paths."""

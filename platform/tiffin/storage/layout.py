@@ -1,0 +1,56 @@
+"""Every key and path in one place: where a blob, a manifest, a pointer or a table lives in a bucket."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tiffin.core.names import check_name, split_ref
+
+__all__ = [
+    "RecordKind",
+    "blob_key",
+    "manifest_key",
+    "pointer_key",
+    "request_key",
+    "signature_key",
+    "table_path",
+    "verdict_key",
+]
+
+RecordKind = Literal["view", "generation", "model", "deployment"]
+
+
+def blob_key(digest: str) -> str:
+    """An immutable file: model text, code, packed segment, Triton file."""
+    return f"blobs/{digest[:2]}/{digest}"
+
+
+def manifest_key(kind: RecordKind, digest: str) -> str:
+    """An immutable JSON record, named by its digest."""
+    return f"manifests/{kind}/{digest}.json"
+
+
+def signature_key(kind: RecordKind, digest: str) -> str:
+    """The detached ed25519 signature beside a promoted manifest."""
+    return f"manifests/{kind}/{digest}.sig"
+
+
+def pointer_key(kind: RecordKind, team: str, name: str) -> str:
+    """The one mutable word that names the current manifest."""
+    return f"pointers/{kind}/{check_name(team, what='team')}/{check_name(name, what=kind)}.json"
+
+
+def request_key(ticket: str) -> str:
+    """A step's wish to promote, in the dev bucket; the promoter reads it."""
+    return f"promotions/requests/{ticket}.json"
+
+
+def verdict_key(ticket: str) -> str:
+    """The promoter's answer, in the prod bucket."""
+    return f"promotions/verdicts/{ticket}.json"
+
+
+def table_path(ref: str) -> str:
+    """`"team/table"` → the Delta table's prefix."""
+    team, name = split_ref(ref, what="table")
+    return f"tables/{team}/{name}"

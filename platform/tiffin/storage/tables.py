@@ -1,0 +1,68 @@
+"""The table store contract: versioned tables whose partitions are replaced atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+__all__ = ["Replaced", "TableStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a `replace` did.
+
+    Args:
+        version: the table's version that now holds the data.
+        digests: content digest per partition value (`""` for an unpartitioned table).
+        changed: the partitions whose content differs from before; empty means nothing was committed.
+        rows: rows per partition value.
+        size_bytes: Parquet bytes written by this call; 0 when nothing changed.
+    """
+
+    version: int
+    digests: dict[str, str]
+    changed: tuple[str, ...]
+    rows: dict[str, int]
+    size_bytes: int
+
+
+class TableStore(Protocol):
+    """Delta tables by reference `"team/table"`. Implementation: `DeltaStore`."""
+
+    def version(self, ref: str) -> int | None:
+        """The current version, or None when the table does not exist."""
+        ...
+
+    def read(
+        self,
+        ref: str,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        partitions: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Read a table, or some partitions of it, at a pinned version. Raises NotFound.
+
+        The partition column `partition: string` is part of the result when it was asked for or
+        `columns` is None.
+        """
+        ...
+
+    def replace(self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None) -> Replaced:
+        """Make `data` the whole content of these partitions, in one commit or none.
+
+        Args:
+            data: for a partitioned table it has a column `partition: string` whose values are all in
+                `partitions`; a named partition without rows becomes empty.
+            partitions: None for an unpartitioned table (the whole table is replaced).
+            attempt: fence; a commit under an attempt already in the table's history is not repeated.
+
+        Raises:
+            Conflict: another writer changed one of these partitions meanwhile.
+            Invalid: the schema differs from the table's.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Conformance kits, shipped so that a third party can run them."""

@@ -1,0 +1,73 @@
+"""What one packed row of a view looks like: columns, their encodings, the unit of its event time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tiffin.core.digests import digest_json
+from tiffin.core.errors import Invalid
+
+__all__ = ["Column", "RowSchema"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One feature as it is stored.
+
+    Args:
+        name: feature name, unique in its view.
+        encoding: text form of the declared type, parsed by `tiffin.wire.encodings`:
+            `i8 i16 i32 i64 f16 f32 bool ts str:MAX_BYTES step:STEP:WIDTH vec:N:KIND ints:MAX_LENGTH`.
+        nullable: whether the row carries a null bit for it.
+    """
+
+    name: str
+    encoding: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RowSchema:
+    """The layout of a view's packed rows under one schema number.
+
+    Args:
+        number: the view's schema number, 1 to 255; the first byte of every row.
+        columns: in stored order.
+        unit_us: event times are stored as a u32 count of this many µs since `epoch_us`.
+        epoch_us: µs since 1970-01-01 UTC.
+    """
+
+    number: int
+    columns: tuple[Column, ...]
+    unit_us: int = 1_000_000
+    epoch_us: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= 255:
+            raise Invalid(f"schema number {self.number} is outside 1..255", fix="start a new view name after 255 schemas")
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise Invalid(f"column {twice!r} occurs twice in one schema", fix="rename one of the two features")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value that `from_json` reads back; its digest names the schema."""
+        return {
+            "number": self.number,
+            "unit_us": self.unit_us,
+            "epoch_us": self.epoch_us,
+            "columns": [{"name": c.name, "encoding": c.encoding, "nullable": c.nullable} for c in self.columns],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RowSchema:
+        """Read what `to_json` wrote."""
+        columns = tuple(Column(c["name"], c["encoding"], c["nullable"]) for c in value["columns"])
+        return cls(value["number"], columns, value["unit_us"], value["epoch_us"])
+
+    @property
+    def digest(self) -> str:
+        """Equal schemas have equal digests."""
+        return digest_json(self.to_json())
