@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, field_validator
 
 from tiffin.core.errors import Invalid
@@ -22,6 +24,10 @@ class Team(Spec):
     name: str
     owner: str = Field(description="an e-mail address, or 'team:name'")
     description: str = ""
+
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
 
     @field_validator("name")
     @classmethod

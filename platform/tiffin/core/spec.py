@@ -59,7 +59,7 @@ class Spec(BaseModel):
 
 def label(kind: type[BaseModel], fields: dict[str, Any]) -> str:
     """`Entity 'carrier'`, or the bare kind when it has no name."""
-    name = fields.get("name", fields.get(next(iter(kind.model_fields), ""), None))
+    name = fields.get("name", fields.get(next(iter(kind.model_fields), "")))
     return f"{kind.__name__} {name!r}" if isinstance(name, str) else kind.__name__
 
 

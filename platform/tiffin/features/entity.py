@@ -28,6 +28,10 @@ class Entity(Spec):
     key: str = Field(description="'part: type', comma-separated; types: string, int8, int16, int32, int64")
     description: str = ""
 
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
+
     @field_validator("name")
     @classmethod
     def name_is_safe(cls, name: str) -> str:
@@ -52,9 +56,6 @@ class Entity(Spec):
         """The compiled form."""
         return EntityRecord(name=self.name, keys=self.fields)
 
-    def __init__(self, name: Any = None, /, **fields: Any) -> None:
-        super().__init__(name, **fields)
-
 
 def parse_key(text: str) -> tuple[KeyField, ...]:
     """`"carrier: string, origin: string"` → key fields."""
@@ -68,5 +69,5 @@ def parse_key(text: str) -> tuple[KeyField, ...]:
         check_name(name, what="key part")
         if any(field.name == name for field in fields):
             raise Invalid(f"key part {name!r} occurs twice", fix="name each part once")
-        fields.append(KeyField(name=name, type=kind))
+        fields.append(KeyField.model_validate({"name": name, "type": kind}))
     return tuple(fields)

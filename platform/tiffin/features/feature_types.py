@@ -77,7 +77,8 @@ class Float32(FeatureType):
         reach = max(abs(round(self.low / self.step)), abs(round(self.high / self.step)))
         width = next((bits for bits in INT_BITS[:3] if reach < 2 ** (bits - 1)), None)
         if width is None:
-            raise Invalid(f"Float32(step={self.step}) cannot reach {self.low}..{self.high} in 32 bits", fix="use a larger step or Float32()")
+            span = f"Float32(step={self.step}) cannot reach {self.low}..{self.high} in 32 bits"
+            raise Invalid(span, fix="use a larger step or Float32()")
         return f"step:{self.step!r}:i{width}"
 
     @property

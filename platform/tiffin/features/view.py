@@ -42,7 +42,7 @@ Transform = Callable[[pa.Table, Window], pa.Table]
 
 
 class Feature(Spec):
-    """A named, typed column."""
+    """A named, typed column: `Feature("flights_7d", Int32())`."""
 
     name: str
     type: FeatureType
@@ -56,8 +56,8 @@ class Feature(Spec):
             raise Invalid(f"feature name {name!r} is reserved", fix=f"rename it, e.g. {name + '_value'!r}")
         return check_name(name, what="feature")
 
-    def __init__(self, name: Any = None, type: Any = None, /, **fields: Any) -> None:
-        super().__init__(name, **({"type": type} if type is not None else {}), **fields)
+    def __init__(self, name: Any = None, kind: Any = None, /, **fields: Any) -> None:
+        super().__init__(name, **({"type": kind} if kind is not None else {}), **fields)
 
     @property
     def column(self) -> Column:
@@ -76,6 +76,10 @@ class Source(Spec):
     time: str = Field(description="timestamp column: when the row became known")
     load: Callable[[], pa.Table] | None = Field(default=None, description="lands the table, when this team does that")
     description: str = ""
+
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
 
     @field_validator("name")
     @classmethod
@@ -99,7 +103,8 @@ class Daily(Spec):
 
 def daily(start: str | date, end: str | date | None = None) -> Daily:
     """Daily partitions: `daily("2013-01-01")`."""
-    return Daily(start=start, end=end)
+    given: dict[str, Any] = {"start": start, "end": end}  # pydantic reads ISO text
+    return Daily(**given)
 
 
 class Online(Spec):
@@ -124,6 +129,10 @@ class FeatureView(Spec):
     schema_number: int = Field(default=1, ge=1, le=255)
     description: str = ""
     declared_in: str = Field(default="", description="file that declares it; filled by feature_view")
+
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
 
     @field_validator("name")
     @classmethod

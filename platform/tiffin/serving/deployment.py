@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -30,6 +31,10 @@ class Deployment(Spec):
     max_bytes: int = Field(default=4_000_000, ge=1_000, description="bytes of ids and fields in one request")
     golden_rows: int = Field(default=16, ge=1, le=256, description="rows asked before an edition turns ready")
     description: str = ""
+
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
 
     @field_validator("name")
     @classmethod

@@ -38,7 +38,8 @@ class Below:
 
     def judge(self, metrics: Mapping[str, float], live: Mapping[str, float] | None) -> GateResult:
         value = metrics.get(self.metric)
-        return GateResult(f"{self.metric} < {self.limit}", value is not None and value < self.limit, {self.metric: value, "limit": self.limit})
+        passed = value is not None and value < self.limit
+        return GateResult(f"{self.metric} < {self.limit}", passed, {self.metric: value, "limit": self.limit})
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ class Model(Spec):
     gates: tuple[Gate, ...] = ()
     description: str = ""
 
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
+
     @field_validator("name")
     @classmethod
     def name_is_safe(cls, name: str) -> str:
@@ -51,6 +55,7 @@ def model(*, table: TrainingTable, name: str | None = None, **options: Any) -> C
     """
 
     def declare(fn: Preprocess) -> Model:
-        return Model(name or inspect.unwrap(fn).__name__, **{"table": table, "preprocess": fn, "description": inspect.getdoc(fn) or "", **options})
+        given = {"table": table, "preprocess": fn, "description": inspect.getdoc(fn) or "", **options}
+        return Model(name or inspect.unwrap(fn).__name__, **given)
 
     return declare

@@ -46,6 +46,10 @@ class Spine(Spec):
     fields: tuple[Feature, ...] = Field(default=(), description="request-time fields")
     rows: Callable[[pa.Table], pa.Table] | None = None
 
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
+
     @field_validator("name")
     @classmethod
     def name_is_safe(cls, name: str) -> str:
@@ -79,6 +83,10 @@ class TrainingTable(Spec):
     start: date | None = Field(default=None, description="first day of label times (UTC)")
     end: date | None = Field(default=None, description="day after the last (UTC)")
     description: str = ""
+
+    def __init__(self, name: Any = None, /, **fields: Any) -> None:
+        # spelled out because type checkers derive a keyword-only one from the fields
+        super().__init__(name, **fields)
 
     @field_validator("name")
     @classmethod
