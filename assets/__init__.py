@@ -1,0 +1,1 @@
+"""Teams' code locations, one package each. A team never imports another: it names its views."""

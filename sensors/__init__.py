@@ -1,0 +1,1 @@
+"""Dagster sensors that teams share: landed data, freshness, retraining. None yet."""

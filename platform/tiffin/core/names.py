@@ -24,7 +24,7 @@ def check_name(name: str, *, what: str) -> str:
     """
     if NAME.fullmatch(name):
         return name
-    guess = re.sub(r"_+", "_", re.sub(r"[^a-z0-9]+", "_", name.lower())).strip("_0123456789")[:48]
+    guess = re.sub(r"_+", "_", re.sub(r"[^a-z0-9]+", "_", name.lower())).lstrip("_0123456789")[:48].rstrip("_")
     hint = f"rename it to {guess!r}" if NAME.fullmatch(guess) else "choose another name"
     raise Invalid(f"{what} name {name!r} is not allowed: expected {NAME_RULE}", fix=hint)
 

@@ -8,15 +8,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from tiffin.core.clock import Clock, frozen_clock, wall_clock
 from tiffin.core.errors import Invalid, nearest
 from tiffin.core.units import parse_instant
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "inherited_environment"]
 
 PREFIX = "TIFFIN_"
+# where programs, homes, certificates and proxies are; a child of the stack gets these and nothing else,
+# so that a credential in the shell of whoever typed `tiffin up` is not in every step's environment
+INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
 
 
 class Settings(BaseModel):
@@ -25,7 +32,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Field(default=Path(".tiffin"), description="the embedded stack's state folder")
-    cache: Path = Field(default=Path("~/.cache/tiffin"), description="slow builds, keyed by version")
+    cache: Path = Field(default=Path("~/.cache/tiffin").expanduser(), description="slow builds, keyed by version")
     as_of: str | None = Field(default=None, description="replay history as if now were this instant")
     s3_endpoint: str | None = Field(default=None, description="http(s) URL of the object store")
     s3_region: str = "us-east-1"
@@ -41,11 +48,18 @@ class Settings(BaseModel):
     signing_public_key: str | None = Field(default=None, description="hex ed25519 key that prod manifests verify against")
     isolation: str = Field(default="namespace", description="how steps are kept from the prod-write key: namespace or none")
 
+    @field_validator("home", "cache")
+    @classmethod
+    def home_is_expanded(cls, path: Path) -> Path:
+        return path.expanduser()
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Read `TIFFIN_*`; a misspelt variable is an error, not a default."""
         source = os.environ if environ is None else environ
         fields = {key.removeprefix(PREFIX).lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+        if "cache" not in fields and source.get("XDG_CACHE_HOME"):
+            fields["cache"] = f"{source['XDG_CACHE_HOME']}/tiffin"
         unknown = sorted(set(fields) - set(cls.model_fields))
         if unknown:
             raise Invalid(f"environment variable {PREFIX}{unknown[0].upper()} is not a setting", fix=nearest(unknown[0], cls.model_fields))
@@ -82,3 +96,9 @@ class Settings(BaseModel):
             if value is not None:
                 found[f"{PREFIX}{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         return found
+
+
+def inherited_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The harmless part of our environment, for a child process that gets its settings explicitly."""
+    source = os.environ if environ is None else environ
+    return {key: source[key] for key in INHERITED if key in source}

@@ -188,9 +188,15 @@ class DeploymentRecord(Record):
 
 
 class Pointer(Record):
-    """Names the current manifest and the ones before it, newest first."""
+    """Names the current manifest and the ones before it, newest first.
+
+    `previous` is where a rollback goes; `abandoned` is where rollbacks came from, newest first,
+    so that the next rollback goes further back instead of bouncing.
+    """
 
     format: Literal["tiffin.pointer.v1"] = "tiffin.pointer.v1"
     manifest: str
     previous: tuple[str, ...] = ()
+    abandoned: tuple[str, ...] = ()
     sequence: int = Field(ge=1)
+    moved_at_us: int | None = Field(default=None, description="when it began to name this manifest, µs since 1970 UTC")

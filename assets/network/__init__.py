@@ -1,0 +1,1 @@
+"""The network team: what is known about carriers and airports."""

@@ -1,0 +1,56 @@
+"""A raw table that this team lands."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pyarrow as pa
+
+from tiffin.compute.team import Team
+from tiffin.core.errors import Invalid, nearest
+from tiffin.features.view import Source
+from tiffin.orchestration.asset_keys import source_path
+from tiffin.orchestration.failures import failures
+from tiffin.orchestration.metadata import arrow_columns, replaced_metadata
+from tiffin.orchestration.versions import source_version
+from tiffin.storage.tables import Replaced, TableStore
+
+__all__ = ["land", "source_asset"]
+
+
+def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> tuple[pa.Schema, Replaced]:
+    """Load the source and make it the whole content of its table; equal content commits nothing.
+
+    Raises:
+        Invalid: the rows lack the column that says when they became known.
+    """
+    if source.load is None:
+        raise Invalid(f"source {source.name!r} is landed by somebody else", fix="give it load=, or leave it out of the team's specs")
+    rows = source.load()
+    if source.time not in rows.column_names:
+        raise Invalid(
+            f"source {source.name!r}: load() gave no column {source.time!r}, which says when a row became known",
+            fix=nearest(source.time, rows.column_names),
+        )
+    return rows.schema, tables.replace(source.name, rows, partitions=None, attempt=attempt)
+
+
+def source_asset(team: Team, source: Source) -> dg.AssetsDefinition:
+    """`raw/...`, unpartitioned."""
+
+    @dg.asset(
+        key=list(source_path(source.name)),
+        group_name=team.name,
+        owners=[team.owner],
+        kinds={"python", "deltalake"},
+        code_version=source_version(source),
+        description=source.description or None,
+    )
+    def raw(context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore]) -> dg.MaterializeResult[None]:
+        with failures():
+            schema, replaced = land(source, tables, attempt=context.run_id)
+        return dg.MaterializeResult(
+            metadata={**arrow_columns(schema), **replaced_metadata(replaced), "dagster/row_count": replaced.rows[""]},
+            data_version=dg.DataVersion(replaced.digests[""]),
+        )
+
+    return raw

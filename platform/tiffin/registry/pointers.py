@@ -1,0 +1,147 @@
+"""Pointers: the only things that move, each by a conditional write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tiffin.core.clock import Clock
+from tiffin.core.errors import Conflict, Invalid, NotFound
+from tiffin.core.units import to_us
+from tiffin.manifests.records import Pointer
+from tiffin.registry.references import title
+from tiffin.storage.layout import RecordKind, pointer_key
+from tiffin.storage.objects import ObjectStore
+
+__all__ = ["MAX_PREVIOUS", "advance", "current", "move", "step_back"]
+
+logger = logging.getLogger(__name__)
+
+MAX_PREVIOUS = 20
+MAX_RACES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A pointer and the tag under which it may be replaced."""
+
+    pointer: Pointer
+    etag: str
+
+
+def advance(pointer: Pointer | None, digest: str, *, at_us: int) -> Pointer:
+    """The pointer after promoting `digest`; the manifest it leaves is where a rollback goes."""
+    if pointer is None:
+        return Pointer(manifest=digest, sequence=1, moved_at_us=at_us)
+    return Pointer(
+        manifest=digest,
+        previous=(pointer.manifest, *pointer.previous)[:MAX_PREVIOUS],
+        abandoned=tuple(old for old in pointer.abandoned if old != digest),
+        sequence=pointer.sequence + 1,
+        moved_at_us=at_us,
+    )
+
+
+def step_back(pointer: Pointer, steps: int, *, of: str, at_us: int) -> Pointer:
+    """The pointer after rolling back; what it leaves is remembered and not gone back to.
+
+    Raises:
+        Invalid: fewer than one step. NotFound: no manifest that far back.
+    """
+    if steps < 1:
+        raise Invalid(f"rolling back {of} by {steps} steps makes no sense", fix="give a whole number of steps, 1 or more")
+    if steps > len(pointer.previous):
+        raise NotFound(
+            f"{of} has {len(pointer.previous)} earlier editions to roll back to, {steps} steps were asked",
+            fix=f"roll back at most {len(pointer.previous)} steps" if pointer.previous else "promote another edition instead",
+        )
+    left = (*reversed(pointer.previous[: steps - 1]), pointer.manifest)
+    return Pointer(
+        manifest=pointer.previous[steps - 1],
+        previous=pointer.previous[steps:],
+        abandoned=(*left, *(old for old in pointer.abandoned if old not in left))[:MAX_PREVIOUS],
+        sequence=pointer.sequence + 1,
+        moved_at_us=at_us,
+    )
+
+
+def look(store: ObjectStore, kind: RecordKind, team: str, name: str) -> Seen | None:
+    """The pointer with its tag, or None."""
+    key = pointer_key(kind, team, name)
+    try:
+        stored = store.get(key)
+    except NotFound:
+        return None
+    return Seen(Pointer.from_bytes(stored.data, name=key), stored.etag)
+
+
+def current(store: ObjectStore, kind: RecordKind, team: str, name: str) -> Pointer | None:
+    """What a pointer says now, or None when nothing was ever published under it."""
+    seen = look(store, kind, team, name)
+    return None if seen is None else seen.pointer
+
+
+def replace(store: ObjectStore, kind: RecordKind, team: str, name: str, seen: Seen | None, new: Pointer) -> None:
+    """Write `new` if the pointer is still as it was seen. Raises Conflict."""
+    key = pointer_key(kind, team, name)
+    if seen is None:
+        store.put(key, new.to_bytes(), if_absent=True)
+    else:
+        store.put(key, new.to_bytes(), if_match=seen.etag)
+
+
+def move(
+    store: ObjectStore,
+    kind: RecordKind,
+    team: str,
+    name: str,
+    digest: str,
+    *,
+    now: Clock,
+) -> tuple[Pointer, bool]:
+    """Make the pointer name `digest`, whoever else moves it meanwhile.
+
+    Returns:
+        The pointer, and whether this call moved it: naming the current manifest again is no move.
+
+    Raises:
+        Conflict: others won every one of many races.
+    """
+    for _ in range(MAX_RACES):
+        seen = look(store, kind, team, name)
+        if seen is not None and seen.pointer.manifest == digest:
+            return seen.pointer, False
+        new = advance(None if seen is None else seen.pointer, digest, at_us=to_us(now()))
+        try:
+            replace(store, kind, team, name, seen, new)
+        except Conflict:
+            logger.info("pointer moved meanwhile, reading it again", extra={"kind": kind, "team": team, "record": name})
+            continue
+        return new, True
+    raise Conflict(
+        f"moving the pointer of {title(kind, team, name)}: others moved it {MAX_RACES} times first",
+        fix="find out who else publishes it, then try again",
+    )
+
+
+def move_back(
+    store: ObjectStore, kind: RecordKind, team: str, name: str, steps: int, *, now: Clock, check: Callable[[str], None]
+) -> Pointer:
+    """Roll the pointer back from what it says now; `check` may refuse the manifest it would name.
+
+    Raises:
+        NotFound: no pointer, or not that many earlier editions. Conflict: it moved meanwhile, so
+        "one back" means something else now.
+    """
+    of = title(kind, team, name)
+    seen = look(store, kind, team, name)
+    if seen is None:
+        raise NotFound(f"{of} was never promoted", fix="check the team and the name; `tiffin status` lists what is live")
+    new = step_back(seen.pointer, steps, of=of, at_us=to_us(now()))
+    check(new.manifest)
+    try:
+        replace(store, kind, team, name, seen, new)
+    except Conflict as err:
+        raise Conflict(f"rolling back {of}: its pointer moved meanwhile", fix="look at what is live now, then roll back again") from err
+    return new

@@ -1,0 +1,150 @@
+"""Columns in memory: numbers, and rows of differing length, with their nulls."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tiffin.core.errors import Corrupt, Invalid
+from tiffin.wire.quantise import Array
+
+__all__ = ["Mask", "Ragged", "Values", "ends", "gather", "int_lists", "join", "spans", "strings", "take", "to_int_lists", "to_strings"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """A column of numbers.
+
+    Args:
+        data: `(rows,)`, or `(rows, size)` for vectors. Canonical dtypes: int8..int64, float32, bool,
+            int64 µs for instants, float32 for vectors; a null's number is 0.
+        valid: `(rows,)` bool, or None when no row is null.
+    """
+
+    data: Array
+    valid: Mask | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ragged:
+    """A column of strings or lists: row `i` is `data[offsets[i]:offsets[i + 1]]`.
+
+    Args:
+        offsets: `(rows + 1,)` int64.
+        data: uint8 UTF-8 bytes (strings) or int64 (lists of whole numbers).
+        valid: `(rows,)` bool, or None when no row is null; canonical nulls have length 0.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    data: Array
+    valid: Mask | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def join(pieces: Sequence[bytes], valid: Mask | None) -> Ragged:
+    """One column of byte strings."""
+    lengths = np.fromiter((len(piece) for piece in pieces), dtype=np.int64, count=len(pieces))
+    return Ragged(ends(lengths), np.frombuffer(b"".join(pieces), dtype=np.uint8), valid)
+
+
+def ends(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Offsets of consecutive pieces: 0, then the running sum."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def spans(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Indices of the pieces `[start, start + length)`, one after the other."""
+    offsets = ends(lengths)
+    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int64)
+
+
+def gather(data: Array, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Array:
+    """The pieces of `data` that `spans` names."""
+    if len(starts) and starts[0] == 0 and int(lengths.sum()) == len(data) and np.array_equal(ends(lengths)[:-1], starts):
+        return data
+    return data[spans(starts, lengths)]
+
+
+def strings(items: Sequence[str | None]) -> Ragged:
+    """A string column from Python text; None is null."""
+    try:
+        pieces = [b"" if item is None else item.encode() for item in items]
+    except UnicodeEncodeError as err:
+        raise Invalid(f"text {err.object[:24]!r} cannot be UTF-8: {err.reason}", fix="replace lone surrogates in the transform") from err
+    valid = np.fromiter((item is not None for item in items), dtype=np.bool_, count=len(items))
+    return join(pieces, None if valid.all() else valid)
+
+
+def to_strings(ragged: Ragged) -> list[str | None]:
+    """Python text of a string column; null is None."""
+    raw = ragged.data.tobytes()
+    offsets = ragged.offsets.tolist()
+    try:
+        texts: list[str | None] = [raw[start:end].decode() for start, end in itertools.pairwise(offsets)]
+    except UnicodeDecodeError as err:
+        raise Corrupt(f"a stored string is not UTF-8: {err.reason}", fix="publish the view again") from err
+    if ragged.valid is not None:
+        for row in np.flatnonzero(~ragged.valid).tolist():
+            texts[row] = None
+    return texts
+
+
+def int_lists(items: Sequence[Sequence[int] | None]) -> Ragged:
+    """A column of lists of whole numbers from Python; None is null."""
+    lengths = np.fromiter((0 if item is None else len(item) for item in items), dtype=np.int64, count=len(items))
+    data = np.array([number for item in items if item is not None for number in item], dtype=np.int64)
+    valid = np.fromiter((item is not None for item in items), dtype=np.bool_, count=len(items))
+    return Ragged(ends(lengths), data, None if valid.all() else valid)
+
+
+def to_int_lists(ragged: Ragged) -> list[list[int] | None]:
+    """Python lists of a column of lists; null is None."""
+    numbers, offsets = ragged.data.tolist(), ragged.offsets.tolist()
+    lists: list[list[int] | None] = [numbers[start:end] for start, end in itertools.pairwise(offsets)]
+    if ragged.valid is not None:
+        for row in np.flatnonzero(~ragged.valid).tolist():
+            lists[row] = None
+    return lists
+
+
+@overload
+def take(values: Values, index: npt.NDArray[np.int64]) -> Values: ...
+@overload
+def take(values: Ragged, index: npt.NDArray[np.int64]) -> Ragged: ...
+@overload
+def take(values: Values | Ragged, index: npt.NDArray[np.int64]) -> Values | Ragged: ...
+def take(values: Values | Ragged, index: npt.NDArray[np.int64]) -> Values | Ragged:
+    """Rows of a canonical column by position; a null where `index` is -1.
+
+    Args:
+        index: `(n,)` positions, -1 for "no such row".
+    """
+    present = index >= 0
+    safe = np.where(present, index, 0)
+    if values.valid is not None and len(values):
+        present = present & values.valid[safe]
+    valid = None if present.all() else present
+    if isinstance(values, Ragged):
+        if not len(values):
+            return Ragged(np.zeros(len(index) + 1, dtype=np.int64), values.data[:0], valid)
+        starts = values.offsets[safe]
+        lengths = np.where(present, values.offsets[safe + 1] - starts, 0)
+        return Ragged(ends(lengths), values.data[spans(starts, lengths)], valid)
+    data = values.data[safe] if len(values) else np.zeros((len(index), *values.data.shape[1:]), values.data.dtype)
+    if valid is not None:
+        data[~present] = 0
+    return Values(data, valid)
