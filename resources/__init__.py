@@ -1,0 +1,1 @@
+"""Dagster resources over the library's contracts: how a stack hands its parts to assets."""

@@ -25,21 +25,18 @@ FEATURES = (
     "airport_weather__precip_sum",
     "airport_weather__gust_max",
 )
-DAY_MINUTES = 1440.0
 
 
 def prepare(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Model inputs by name, `(rows,)` float64 each; NaN is a missing feature.
 
-    The minute of the day goes round: 23:59 is next to 00:00, so it is given as a point on a circle too.
+    Plain arithmetic only: sine and the like may differ in the last bit between numpy's versions, and
+    training and Triton run different ones.
     """
     minute = batch["sched_dep_minute"]
-    turn = 2.0 * np.pi * minute / DAY_MINUTES
     inputs = {
         "distance": batch["distance"],
         "minute": minute,
-        "minute_sin": np.sin(turn),
-        "minute_cos": np.cos(turn),
         "month": batch["month"],
         "weekday": batch["weekday"],
     }

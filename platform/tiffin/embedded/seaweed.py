@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tiffin.core.errors import NotReady, Unsupported
 from tiffin.embedded.processes import Process, alive, free_ports, rotate, spawn, stop, tail, wait_until
+from tiffin.embedded.seaweed_security import write_security
 from tiffin.embedded.secret_files import make_private, new_password, read_private_json, write_private
 from tiffin.embedded.sigv4 import KeyPair, signed_request
 
@@ -130,6 +131,9 @@ def command(ports: Mapping[str, int], *, data: Path, config: Path) -> list[str |
         # seconds between the last heartbeat and the end: there is nobody here to notice (default 10)
         "-volume.preStopSeconds=0",
         "-master.telemetry=false",
+        # master and filer answer to nobody but the servers here, by gRPC (see seaweed_security)
+        "-disableHttp",
+        "-s3.iam=false",
         # a lone master waits one or two of these before it leads again (default 10 s)
         "-master.electionTimeout=500ms",
         "-master.heartbeatInterval=100ms",
@@ -160,15 +164,23 @@ def start_seaweed(
     data = make_private(folder / "data")
     config = (secrets or folder) / "weed.json"
     keys = seaweed_keys(config.parent)
+    write_security(config.parent.resolve())
     log = log or folder / "seaweed.log"
+    # an own HOME: the server would read ~/.seaweedfs/security.toml of whoever starts it
+    environment = {**(environ or {}), "HOME": str(folder)}
     for _ in range(attempts):
         chosen = dict(ports or zip(PORTS, free_ports(len(PORTS)), strict=True))
         rotate(log)
-        process = spawn(command(chosen, data=data, config=config.resolve()), log=log, environ={"HOME": str(folder), **(environ or {})}, cwd=folder)
-        if wait_until(lambda: not alive(process) or answers(chosen["s3"], keys.admin), timeout_s=30, every_s=0.1) and alive(process):
+        process = spawn(command(chosen, data=data, config=config.resolve()), log=log, environ=environment, cwd=config.parent)
+        if works(process, chosen["s3"], keys.admin, timeout_s=30):
             return Seaweed(process, chosen, f"http://127.0.0.1:{chosen['s3']}", keys, folder)
         stop(process, grace_s=2)
     raise NotReady(f"seaweedfs did not start:\n{tail(log)}", fix=f"read {log}; is the disk full, or a port taken?")
+
+
+def works(process: Process, port: int, admin: KeyPair, *, timeout_s: float) -> bool:
+    """Wait for the first answer, or for the end of the process."""
+    return wait_until(lambda: not alive(process) or answers(port, admin), timeout_s=timeout_s, every_s=0.1) and alive(process)
 
 
 def stop_seaweed(process: Process) -> None:

@@ -54,7 +54,7 @@ class StackState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["tiffin.stack.v1"] = FORMAT
+    format: Literal["tiffin.stack.v1"] = "tiffin.stack.v1"
     as_of: str | None = None
     isolation: str = "namespace"
     workspace: str | None = None

@@ -19,7 +19,7 @@ class RefusingIOManager(dg.IOManager):
         raise refusal(f"step {context.step_key!r} returned a {type(obj).__name__} to store")
 
     def load_input(self, context: dg.InputContext) -> NoReturn:
-        raise refusal(f"step {context.step_key!r} asked for the stored value of {context.asset_key.to_user_string()!r}")
+        raise refusal(f"a step asked for the stored value of {context.asset_key.to_user_string()!r}")
 
 
 def refusal(found: str) -> dg.Failure:

@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from tiffin.compute.team import Team
-from tiffin.core.clock import Clock
 from tiffin.core.units import from_us, parse_instant, to_us
 from tiffin.features.offline import latest_rows, read_view, to_online
 from tiffin.features.view import FeatureView
@@ -17,7 +16,7 @@ from tiffin.online.publisher import Published, publish_generation
 from tiffin.online.store import OnlineStore
 from tiffin.orchestration.asset_keys import online_path, view_path
 from tiffin.orchestration.failures import failures
-from tiffin.orchestration.resource_keys import Promotions
+from tiffin.orchestration.resource_keys import Promotions, StackClock
 from tiffin.orchestration.versions import view_version
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
@@ -48,6 +47,10 @@ def publish_as_of(
     Args:
         frozen: `as_of` is a replayed instant, so readers count TTL from it instead of from the wall.
     """
+
+    def make_durable(digest: str) -> None:
+        promotions.promote("generation", digest)
+
     rows = latest_rows(record, read_view(record, tables=tables), as_of=as_of)
     keys, columns, event_time_us = to_online(record, rows)
     return publish_generation(
@@ -58,7 +61,7 @@ def publish_as_of(
         watermark_us=int(event_time_us.max(initial=0)),
         as_of_us=to_us(as_of) if frozen else None,
         dev=dev,
-        promote=lambda digest: None if promotions.promote("generation", digest) else None,
+        promote=make_durable,
         store=store,
     )
 
@@ -68,11 +71,13 @@ def published_metadata(published: Published, *, as_of: datetime) -> dict[str, An
     return {
         "generation": published.generation,
         "manifest": published.manifest,
+        "segment": published.record.base.digest,
         "dagster/row_count": published.rows,
-        "size_bytes": published.size_bytes,
-        "watermark": dg.MetadataValue.timestamp(from_us(published.watermark_us)),
+        "size_bytes": published.record.base.size_bytes,
+        "watermark": dg.MetadataValue.timestamp(from_us(published.record.watermark_us)),
         "as_of": dg.MetadataValue.timestamp(as_of),
         "changed": published.changed,
+        "rows_written": published.written,
     }
 
 
@@ -100,7 +105,8 @@ def online_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
         clock: dg.ResourceParam[StackClock],
     ) -> dg.MaterializeResult[None]:
         with failures():
-            as_of, frozen = clock.now() if config.as_of is None else parse_instant(config.as_of), clock.frozen or config.as_of is not None
+            as_of = clock.now() if config.as_of is None else parse_instant(config.as_of)
+            frozen = clock.frozen or config.as_of is not None
             published = publish_as_of(
                 record, as_of=as_of, frozen=frozen, tables=tables, dev=dev_objects, store=online_store, promotions=promotions
             )

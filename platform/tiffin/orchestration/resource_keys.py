@@ -6,16 +6,45 @@ them by parameter name.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from tiffin.core.clock import frozen_clock, wall_clock
 from tiffin.manifests.records import Pointer
+from tiffin.manifests.signing import Verifier
 from tiffin.storage.layout import RecordKind
+from tiffin.storage.objects import ObjectStore
 
-__all__ = ["REQUIRED", "Endpoint", "Promotions"]
+__all__ = ["REQUIRED", "Endpoint", "ProdReader", "Promotions", "StackClock"]
 
-REQUIRED = ("dev_objects", "prod_objects", "tables", "online_store", "clock", "promotions", "endpoint", "verifying_key")
-"""dev_objects, prod_objects: ObjectStore · tables: TableStore · online_store: OnlineStore · clock: Clock ·
-promotions: Promotions · endpoint: Endpoint · verifying_key: hex text of the key that prod manifests verify against."""
+REQUIRED = ("dev_objects", "prod_objects", "tables", "online_store", "clock", "promotions", "endpoint")
+"""dev_objects: ObjectStore · prod_objects: ProdReader · tables: TableStore · online_store: OnlineStore ·
+clock: StackClock · promotions: Promotions · endpoint: Endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackClock:
+    """The wall, or the instant that a stack replays."""
+
+    instant: datetime | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether history is replayed: readers then count TTL from the instant, not from the wall."""
+        return self.instant is not None
+
+    def now(self) -> datetime:
+        """Aware, UTC."""
+        return wall_clock() if self.instant is None else frozen_clock(self.instant)()
+
+
+@dataclass(frozen=True, slots=True)
+class ProdReader:
+    """The prod bucket under a key that only reads, and the key that its manifests verify against."""
+
+    store: ObjectStore
+    verifier: Verifier
 
 
 class Promotions(Protocol):

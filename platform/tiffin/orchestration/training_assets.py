@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid, NotFound
-from tiffin.manifests.records import CodeRef, ModelRecord, TableRef, ViewRecord
-from tiffin.manifests.signing import Verifier
-from tiffin.orchestration.asset_keys import AssetPath, model_path, source_path, table_path, view_path
-from tiffin.orchestration.checks import unique_keys
+from tiffin.manifests.records import FeatureRef, ModelRecord, TableRef, ViewRecord
+from tiffin.orchestration.asset_keys import model_path, source_path, table_path, view_path
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import model_metadata, replaced_metadata, table_columns
 from tiffin.orchestration.plot import importance_markdown
-from tiffin.orchestration.resource_keys import StackClock
+from tiffin.orchestration.resource_keys import ProdReader, StackClock
 from tiffin.orchestration.versions import model_version, table_version
-from tiffin.registry.models import save_model
+from tiffin.registry.models import file_refs, save_model
 from tiffin.registry.snapshot import snapshot
 from tiffin.registry.verified import fetch_current
+from tiffin.serving.team_code import team_code
+from tiffin.storage.content import content_digest
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
 from tiffin.training.build import build
-from tiffin.training.fit import train
+from tiffin.training.fit import Trained, train
 from tiffin.training.model import Model
 from tiffin.training.table import TrainingTable
 
-__all__ = ["live_metrics", "model_asset", "package_folder", "table_asset"]
+__all__ = ["feature_refs", "gates_result", "live_metrics", "model_asset", "package_folder", "table_asset", "train_version"]
 
 GATES = "gates"
 
@@ -43,14 +43,16 @@ def package_folder(model: Model) -> Path:
     """
     path = inspect.getsourcefile(inspect.unwrap(model.preprocess))
     if path is None or not Path(path).is_file():
-        raise Invalid(f"the preprocess function of model {model.name!r} has no source file", fix="move it into a module of the team's package")
+        raise Invalid(
+            f"the preprocess function of model {model.name!r} has no source file", fix="move it into a module of the team's package"
+        )
     return Path(path).resolve().parent
 
 
-def live_metrics(prod: ObjectStore, verifier: Verifier, *, team: str, model: str) -> dict[str, float] | None:
+def live_metrics(prod: ProdReader, *, team: str, model: str) -> dict[str, float] | None:
     """Metrics of the version that is live now; None before the first one."""
     try:
-        _, record = fetch_current(prod, verifier, "model", team, model)
+        _, record = fetch_current(prod.store, prod.verifier, "model", team, model)
     except NotFound:
         return None
     return dict(record.metrics)
@@ -75,10 +77,109 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
     ) -> dg.MaterializeResult[None]:
         with failures():
-            built = build(table, team=team.name, views=views, tables=tables, written_at=clock.now())
+            built = build(table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run_id)
         return dg.MaterializeResult(
-            metadata={**replaced_metadata(built.replaced), "dagster/row_count": built.table.rows},
+            metadata={**replaced_metadata(built.replaced), "dagster/row_count": built.table.rows, "null_share": dg.MetadataValue.json(built.null_share)},
             data_version=dg.DataVersion(built.table.digest),
         )
 
     return training_table
+
+
+def train_version(
+    model: Model,
+    *,
+    team: Team,
+    views: Mapping[str, ViewRecord],
+    tables: TableStore,
+    dev: ObjectStore,
+    prod: ProdReader,
+    run_id: str | None,
+) -> tuple[str, ModelRecord, Trained]:
+    """Train on the table's current version and save the result in dev, whatever its gates say.
+
+    A version that fails a gate is kept so that it can be looked at; promotion refuses it.
+
+    Returns:
+        The record's digest, the record, and what training found.
+    """
+    ref = f"{team.name}/{model.table.name}"
+    version = tables.version(ref)
+    if version is None:
+        raise NotFound(f"model {model.name!r}: its training table {ref!r} does not exist yet", fix=f"materialise {ref!r} first")
+    rows = tables.read(ref, version=version)
+    live = live_metrics(prod, team=team.name, model=model.name)
+    trained = train(model, rows, views=views, live_metrics=live, seed=0, threads=os.cpu_count() or 1)
+    record = ModelRecord(
+        team=team.name,
+        name=model.name,
+        owner=team.owner,
+        trainer=model.trainer,
+        files=file_refs(trained.files),
+        params=trained.params,
+        metrics=trained.metrics,
+        gates=tuple(gate.to_json() for gate in trained.gates),
+        inputs=trained.inputs,
+        output=model.table.spine.label.name,
+        features=feature_refs(views),
+        table=TableRef(ref=ref, version=version, rows=rows.num_rows, digest=content_digest(rows)),
+        code=snapshot(package_folder(model)).save(dev),
+        preprocess=team_code(model.preprocess, role=f"model {model.name!r}: preprocess").digest,
+        image=None,
+        run_id=run_id,
+        parent=None,
+    )
+    return save_model(dev, record, trained.files), record, trained
+
+
+def feature_refs(views: Mapping[str, ViewRecord]) -> tuple[FeatureRef, ...]:
+    """Every joined column and the exact view definition it comes from."""
+    return tuple(
+        FeatureRef(view=ref, column=column["name"], view_record=record.address)
+        for ref, record in views.items()
+        for column in record.row_schema["columns"]
+    )
+
+
+def gates_result(record: ModelRecord) -> dg.AssetCheckResult:
+    """All gates in one check, each with its evidence."""
+    failed = [str(gate["gate"]) for gate in record.gates if gate["passed"] is not True]
+    return dg.AssetCheckResult(
+        check_name=GATES,
+        passed=not failed,
+        description=f"failed: {'; '.join(failed)}" if failed else f"{len(record.gates)} gates passed",
+        metadata={str(gate["gate"]): dg.MetadataValue.json({**gate["evidence"], "passed": gate["passed"]}) for gate in record.gates},
+    )
+
+
+def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:
+    """`<team>/<model>`, unpartitioned."""
+    key = dg.AssetKey(list(model_path(team.name, model.name)))
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(list(table_path(team.name, model.table.name)))],
+        group_name=team.name,
+        owners=[team.owner],
+        kinds={model.trainer, "python"},
+        code_version=model_version(model, views),
+        description=model.description or None,
+        check_specs=[dg.AssetCheckSpec(GATES, asset=key, blocking=True, description="what a version must show before promotion")],
+    )
+    def model_versions(
+        context: dg.AssetExecutionContext,
+        tables: dg.ResourceParam[TableStore],
+        dev_objects: dg.ResourceParam[ObjectStore],
+        prod_objects: dg.ResourceParam[ProdReader],
+    ) -> dg.MaterializeResult[None]:
+        with failures():
+            digest, record, trained = train_version(
+                model, team=team, views=views, tables=tables, dev=dev_objects, prod=prod_objects, run_id=context.run_id
+            )
+        return dg.MaterializeResult(
+            metadata=model_metadata(record, digest, importance_markdown(trained.importance)),
+            data_version=dg.DataVersion(digest),
+            check_results=[gates_result(record)],
+        )
+
+    return model_versions

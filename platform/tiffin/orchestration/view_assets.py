@@ -9,7 +9,6 @@ import dagster as dg
 import pyarrow as pa
 
 from tiffin.compute.team import Team
-from tiffin.core.clock import Clock
 from tiffin.core.digests import digest_json
 from tiffin.core.errors import Invalid
 from tiffin.features.leakage import LeakageFinding, check_window
@@ -19,6 +18,7 @@ from tiffin.orchestration.asset_keys import source_path, view_path
 from tiffin.orchestration.checks import Finding, sampled, unique_keys
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import partition_metadata, replaced_metadata, view_columns
+from tiffin.orchestration.resource_keys import StackClock
 from tiffin.orchestration.versions import view_version
 from tiffin.storage.tables import Replaced, TableStore
 
@@ -70,7 +70,11 @@ def leakage_result(finding: LeakageFinding | None, checked: int) -> dg.AssetChec
     if finding is None:
         return dg.AssetCheckResult(check_name=NO_LEAKAGE, passed=True, metadata={"windows_checked": checked})
     return dg.AssetCheckResult(
-        check_name=NO_LEAKAGE, passed=False, severity=dg.AssetCheckSeverity.ERROR, description=str(finding), metadata={"finding": str(finding)}
+        check_name=NO_LEAKAGE,
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=str(finding),
+        metadata={"finding": str(finding)},
     )
 
 
@@ -102,7 +106,7 @@ def view_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
         ],
     )
     def offline(
-        context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[Clock]
+        context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         partitions = sorted(context.partition_keys)
         windows = windows_of(partitions)
@@ -111,7 +115,7 @@ def view_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
             yield leakage_result(finding, min(len(windows), LEAKAGE_WINDOWS))
             if finding is not None:
                 raise Invalid(f"feature view {ref!r} uses rows from after its window: {finding}", fix="filter the rows by the window's end")
-            replaced = materialise(view, windows, team=team.name, tables=tables, written_at=clock(), attempt=context.run_id)
+            replaced = materialise(view, windows, team=team.name, tables=tables, written_at=clock.now(), attempt=context.run_id)
             stored = read_view(record, tables=tables, version=replaced.version, start=windows[0].start, end=windows[-1].end)
         for partition in partitions:
             context.add_asset_metadata(partition_metadata(replaced, partition), asset_key=key, partition_key=partition)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from tiffin.core.clock import Clock, wall_clock
 from tiffin.core.digests import digest_bytes
-from tiffin.core.errors import Corrupt, Invalid, NotFound
+from tiffin.core.errors import Invalid
 from tiffin.manifests.records import FileRef, ModelRecord
+from tiffin.registry.exact import read_exact
 from tiffin.registry.pickles import refuse_pickle
 from tiffin.registry.pointers import current, move
 from tiffin.registry.references import RECORD_TYPES, AnyRecord, check_path, home_of, kind_of, title_of
-from tiffin.storage.layout import RecordKind, manifest_key
-from tiffin.storage.objects import ObjectStore, get_blob, put_blob
+from tiffin.storage.layout import RecordKind, blob_key, manifest_key
+from tiffin.storage.objects import ObjectStore, put_blob
 
 __all__ = ["current", "file_refs", "load_model", "load_record", "save_model", "save_record"]
 
@@ -42,15 +43,8 @@ def load_record(store: ObjectStore, kind: RecordKind, digest: str) -> AnyRecord:
     Raises:
         NotFound, Corrupt.
     """
-    key = manifest_key(kind, digest)
-    try:
-        data = store.get(key).data
-    except NotFound as err:
-        raise NotFound(f"{kind} manifest {digest} is not in this bucket", fix="check the digest, or materialise the asset again") from err
-    found = digest_bytes(data)
-    if found != digest:
-        fix = "materialise the asset that writes it again"
-        raise Corrupt(f"{kind} manifest {key!r} has changed: expected sha256 {digest}, found {found}", fix=fix)
+    key, fix = manifest_key(kind, digest), "check the digest, or materialise the asset that writes it again"
+    data = read_exact(store, key, digest, name=f"{kind} manifest {digest}", where="this bucket", fix=fix)
     return RECORD_TYPES[kind].from_bytes(data, name=key)
 
 
@@ -91,4 +85,8 @@ def load_model(store: ObjectStore, digest: str) -> tuple[ModelRecord, dict[str, 
     record = load_record(store, "model", digest)
     if not isinstance(record, ModelRecord):
         raise Invalid(f"manifest {digest} is not a model's", fix="give the digest of a model manifest")
-    return record, {file.path: get_blob(store, file.digest, name=f"file {file.path!r} of {title_of(record)}") for file in record.files}
+    of, fix = title_of(record), "train the model again, or restore the object"
+    return record, {
+        file.path: read_exact(store, blob_key(file.digest), file.digest, name=f"file {file.path!r} of {of}", where="this bucket", fix=fix)
+        for file in record.files
+    }

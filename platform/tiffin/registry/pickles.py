@@ -23,6 +23,7 @@ __all__ = ["find_pickle", "refuse_pickle"]
 EXTENSIONS = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".ckpt")
 MAX_DEPTH = 4
 MAX_UNPACKED = 1 << 30
+MAX_OPCODES = 500_000
 PROTOCOLS = range(2, 6)
 OPCODES = frozenset(op.code.encode("latin-1") for op in pickletools.opcodes)
 CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
@@ -96,7 +97,9 @@ def calls_something(data: bytes) -> bool:
     """
     depth, marks, named = 0, list[int](), False
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if number == MAX_OPCODES:
+                return True  # text does not go on like this
             if opcode.name in ("GLOBAL", "INST"):
                 if not DOTTED.fullmatch(str(argument)):
                     return False

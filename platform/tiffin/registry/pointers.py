@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tiffin.core.clock import Clock
-from tiffin.core.errors import Conflict, Invalid, NotFound
+from tiffin.core.errors import Conflict, Denied, Invalid, NotFound
 from tiffin.core.units import to_us
 from tiffin.manifests.records import Pointer
 from tiffin.registry.references import title
@@ -99,19 +99,33 @@ def move(
     digest: str,
     *,
     now: Clock,
+    asked_at_us: int | None = None,
 ) -> tuple[Pointer, bool]:
     """Make the pointer name `digest`, whoever else moves it meanwhile.
+
+    Args:
+        asked_at_us: when the move was wished; a rollback away from `digest` after that wins.
 
     Returns:
         The pointer, and whether this call moved it: naming the current manifest again is no move.
 
     Raises:
-        Conflict: others won every one of many races.
+        Denied: rolled back since it was asked. Conflict: others won every one of many races.
     """
     for _ in range(MAX_RACES):
         seen = look(store, kind, team, name)
         if seen is not None and seen.pointer.manifest == digest:
             return seen.pointer, False
+        if (
+            seen is not None
+            and asked_at_us is not None
+            and digest in seen.pointer.abandoned
+            and asked_at_us < (seen.pointer.moved_at_us or 0)
+        ):
+            raise Denied(
+                f"{title(kind, team, name)} was rolled back from manifest {digest} after its promotion was asked",
+                fix="if it should be live after all, ask for it again",
+            )
         new = advance(None if seen is None else seen.pointer, digest, at_us=to_us(now()))
         try:
             replace(store, kind, team, name, seen, new)

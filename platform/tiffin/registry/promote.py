@@ -16,9 +16,10 @@ from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Corrupt, Denied, Invalid, NotFound
 from tiffin.manifests.records import DeploymentRecord, ModelRecord, Pointer
 from tiffin.manifests.signing import Signer
+from tiffin.registry.exact import read_exact
 from tiffin.registry.pickles import refuse_pickle
 from tiffin.registry.pointers import move, move_back
-from tiffin.registry.references import RECORD_TYPES, AnyRecord, Reference, check_kind, home_of, references, title_of
+from tiffin.registry.references import RECORD_TYPES, AnyRecord, Reference, check_kind, home_of, kind_of, references, title, title_of
 from tiffin.storage.layout import RecordKind, blob_key, manifest_key, pointer_key, signature_key
 from tiffin.storage.objects import ObjectStore
 
@@ -81,18 +82,8 @@ class Copier:
         if in_prod is not None and digest_bytes(in_prod) == digest:
             self.whole.add(key)
             return in_prod
-        try:
-            data = self.dev.get(key).data
-        except NotFound as err:
-            raise NotFound(f"{name} is not in the dev bucket: no object {key!r}", fix="materialise the asset that writes it again") from err
-        found = digest_bytes(data)
-        if found != digest:
-            raise Corrupt(
-                f"{name} was changed in the dev bucket after it was published: expected sha256 {digest}, found {found}",
-                fix="materialise the asset that writes it again; only exact bytes are promoted",
-                context={"name": name, "expected": digest, "found": found},
-            )
-        return data
+        fix = "materialise the asset that writes it again; only exact bytes are promoted"
+        return read_exact(self.dev, key, digest, name=name, where="the dev bucket", fix=fix)
 
     def in_prod(self, key: str) -> bytes | None:
         """What prod holds under `key` now."""
@@ -117,6 +108,7 @@ def promote(
     prod: ObjectStore,
     signer: Signer,
     now: Clock = wall_clock,
+    asked_at_us: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Promotion:
     """Make one exact manifest, with all it names, the current one in prod.
@@ -126,12 +118,14 @@ def promote(
 
     Args:
         dev: only read.
+        asked_at_us: when somebody wished it; a rollback of the same manifest after that stands.
         progress: called with objects done and objects in all.
 
     Raises:
         NotFound: the manifest, or something it names, is not in dev.
         Corrupt: some bytes are not what their digest says; the error names the file.
-        Denied: a gate of the model did not pass, or a file could be a pickle.
+        Denied: a gate of the model did not pass, a file could be a pickle, or it was rolled back
+            after it was asked for.
         Invalid: the record breaks a rule.
     """
     copier = Copier(dev, prod)
@@ -156,7 +150,7 @@ def promote(
         progress(done, total)
 
     team, name = home_of(plan[0].record)
-    pointer, changed = move(prod, kind, team, name, digest, now=now)
+    pointer, changed = move(prod, kind, team, name, digest, now=now, asked_at_us=asked_at_us)
     if changed:
         logger.info("promoted", extra={"kind": kind, "team": team, "record": name, "manifest": digest, "copied": copier.copied})
     return Promotion(kind, team, name, digest, pointer, changed, copier.copied, copier.copied_bytes)
@@ -190,7 +184,7 @@ def check_digest(reference: Reference) -> None:
 def judge(record: AnyRecord, parent: AnyRecord | None) -> None:
     """Refuse a record that may not go to prod, alone or under `parent`."""
     of = title_of(record)
-    pointer_key("model", *home_of(record))  # its names are safe as a key
+    pointer_key(kind_of(record), *home_of(record))  # its names are safe as a key
     if not isinstance(record, ModelRecord):
         return
     for gate in record.gates:
@@ -229,7 +223,8 @@ def rollback(kind: RecordKind, team: str, name: str, *, prod: ObjectStore, steps
     kind = check_kind(kind)
 
     def is_whole(digest: str) -> None:
-        Copier(prod, prod).exact(manifest_key(kind, digest), digest, name=f"the earlier manifest of {kind} '{team}/{name}'")
+        called, fix = f"the earlier manifest of {title(kind, team, name)}", "roll back further with --steps, or promote another edition"
+        read_exact(prod, manifest_key(kind, digest), digest, name=called, where="the prod bucket", fix=fix)
 
     pointer = move_back(prod, kind, team, name, steps, now=now, check=is_whole)
     logger.warning("rolled back", extra={"kind": kind, "team": team, "record": name, "manifest": pointer.manifest})

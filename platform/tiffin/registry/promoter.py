@@ -2,7 +2,7 @@
 
     python -m tiffin.registry.promoter --home DIR
 
-Its identity is two files in `DIR/secrets`: `prod_write.json` and `signing_key.json`.
+Its identity is in `DIR/secrets`; where the stores are comes from `TIFFIN_*`.
 """
 
 from __future__ import annotations
@@ -14,29 +14,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from tiffin.core.clock import Clock, wall_clock
 from tiffin.core.errors import Conflict, Invalid, NotFound, NotReady, PlatformError
 from tiffin.core.settings import Settings
 from tiffin.core.units import to_us
 from tiffin.manifests.records import Pointer
-from tiffin.manifests.signing import Signer, read_key
+from tiffin.manifests.signing import Signer
+from tiffin.registry.identity import identity
 from tiffin.registry.promote import promote
 from tiffin.registry.references import check_kind
-from tiffin.registry.tickets import REQUESTS, Failure, Verdict, check_ticket, new_request, ticket_of
+from tiffin.registry.tickets import REQUESTS, Failure, PromotionRequest, Verdict, new_request, read_request, ticket_of
 from tiffin.storage.layout import RecordKind, request_key, verdict_key
 from tiffin.storage.objects import ObjectStore
-from tiffin.storage.s3 import S3Store
 
-__all__ = ["answer_requests", "request_promotion", "run", "serve_requests"]
+__all__ = ["Desk", "request_promotion", "run", "serve_requests"]
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 30.0
-SECRETS = "secrets"
 
 
 def request_promotion(
@@ -49,13 +47,18 @@ def request_promotion(
     sleep: Callable[[float], None] = time.sleep,
     run_id: str | None = None,
     poll_s: float = 0.2,
+    now: Clock = wall_clock,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Pointer:
     """Ask the promoter for a promotion and wait for its verdict.
 
+    The request is taken away when it was answered or given up, so that an old wish cannot come
+    true after a newer one.
+
     Args:
-        dev: the step's own dev key; the request is written there and taken away when it is answered.
+        dev: the step's own dev key; the request is written there.
         prod_read: a key that may read prod; it sees the verdict.
+        now: the wall: requests are answered in the order in which they were asked.
 
     Returns:
         The prod pointer as the promotion left it.
@@ -63,28 +66,39 @@ def request_promotion(
     Raises:
         NotReady: no verdict in time. Otherwise what the promoter raised, with its fix.
     """
-    request = new_request(check_kind(kind), digest, run_id=run_id)
-    dev.put(request_key(request.ticket), request.to_bytes(), if_absent=True)
+    request = new_request(check_kind(kind), digest, run_id=run_id, asked_at_us=to_us(now()))
+    ticket = request.ticket
+    dev.put(request_key(ticket), request.to_bytes(), if_absent=True)
     deadline = monotonic() + timeout_s
-    verdict = read_verdict(prod_read, request.ticket)
-    while verdict is None:
-        if monotonic() >= deadline:
-            raise NotReady(
-                f"promotion of {kind} {digest} was asked (ticket {request.ticket}), but the promoter gave no verdict in {timeout_s:g} s",
-                fix="start the promoter with `tiffin up` and look at <home>/logs/promoter.log; "
-                "the request stays and is answered when it runs, asking again is harmless",
-                context={"ticket": request.ticket},
-            )
+    trouble = "it may not run"
+    while True:
+        try:
+            verdict = read_verdict(prod_read, ticket)
+        except NotReady as err:
+            verdict, trouble = None, err.message
+        if verdict is not None or monotonic() >= deadline:
+            break
         sleep(poll_s)
-        verdict = read_verdict(prod_read, request.ticket)
-    dev.delete(request_key(request.ticket))
+    withdraw(dev, ticket)
+    if verdict is None:
+        raise NotReady(
+            f"promotion of {kind} {digest} was asked (ticket {ticket}), but the promoter gave no verdict in {timeout_s:g} s: {trouble}",
+            fix="start the promoter with `tiffin up` and look at its log; then ask again (this request is withdrawn)",
+            context={"ticket": ticket},
+        )
     if verdict.failure is not None:
         raise verdict.failure.to_error()
     if verdict.pointer is None or verdict.manifest != digest:
-        raise Invalid(
-            f"the verdict on ticket {request.ticket} is not about {kind} {digest}", fix="ask again; if it repeats, check who writes prod"
-        )
+        raise Invalid(f"the verdict on ticket {ticket} is not about {kind} {digest}", fix="ask again; if it repeats, check who writes prod")
     return verdict.pointer
+
+
+def withdraw(dev: ObjectStore, ticket: str) -> None:
+    """Take a request away; when that fails the verdict still counts, and the promoter answers once anyway."""
+    try:
+        dev.delete(request_key(ticket))
+    except PlatformError as err:
+        logger.warning("promotion request could not be taken away", extra={"ticket": ticket, "error": str(err)})
 
 
 def read_verdict(prod: ObjectStore, ticket: str) -> Verdict | None:
@@ -108,133 +122,141 @@ def serve_requests(
     """Answer requests until `stop` is set; outages are waited out, and nothing that is asked ends it.
 
     Args:
-        poll_s: pause between two looks; doubled after each failed one, up to 30 s.
+        poll_s: pause between two looks; doubled while the stores do not answer, up to 30 s.
     """
-    answered: set[str] = set()
+    desk = Desk(dev, prod, signer, now=now)
     failures = 0
     while not stop.is_set():
         try:
-            whole = answer_requests(dev, prod, signer, answered=answered, now=now, stop=stop)
+            desk.answer_all(stop)
+            failures = 0
         except PlatformError as err:
-            whole = False
-            logger.warning("the object store did not answer, trying again", extra={"error": str(err), "failures": failures + 1})
-        except Exception:  # noqa: BLE001  # the edge of a daemon: a defect in one pass must not end promotion for everybody
-            whole = False
+            failures += 1
+            logger.warning("the object store did not answer, trying again", extra={"error": str(err), "failures": failures})
+        except Exception:  # the edge of a daemon: a defect in one pass must not end promotion for everybody
+            failures += 1
             logger.exception("a pass over the promotion requests failed, trying again")
-        failures = 0 if whole else failures + 1
-        stop.wait(min(LONGEST_WAIT_S, poll_s * 2 ** min(failures, 10)))
+        stop.wait(back_off(poll_s, failures))
 
 
-def answer_requests(
-    dev: ObjectStore, prod: ObjectStore, signer: Signer, *, answered: set[str], now: Clock, stop: threading.Event | None = None
-) -> bool:
-    """One pass over the requests in dev.
-
-    Args:
-        answered: keys known to have a verdict, kept between passes; changed in place.
-
-    Returns:
-        Whether every request now has its verdict; False when some must be tried again.
-    """
-    waiting = list(dev.list(REQUESTS))
-    answered &= set(waiting)
-    whole = True
-    for key in waiting:
-        if key in answered:
-            continue
-        if stop is not None and stop.is_set():
-            return whole
-        ticket = ticket_of(key)
-        if ticket is None:
-            logger.warning("promotion request under a key that is no ticket, ignored", extra={"key": key})
-        elif not answer(dev, prod, signer, ticket, now=now):
-            whole = False
-            continue
-        answered.add(key)
-    return whole
+def back_off(poll_s: float, failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(LONGEST_WAIT_S, poll_s * 2.0 ** min(failures, 16))
 
 
-def answer(dev: ObjectStore, prod: ObjectStore, signer: Signer, ticket: str, *, now: Clock) -> bool:
-    """Give a ticket its one verdict; False when the stores did not let us and it must be tried again."""
-    try:
-        if read_verdict(prod, ticket) is not None:
-            return True
-        verdict = decide(dev, prod, signer, ticket, now=now)
-        if verdict is not None:
-            prod.put(verdict_key(ticket), verdict.to_bytes(), if_absent=True)
+@dataclass(slots=True)
+class Retry:
+    """A request that could not be decided yet."""
+
+    failures: int
+    not_before: float
+
+
+@dataclass(slots=True)
+class Desk:
+    """Gives each ticket its one verdict, and remembers which ones have it."""
+
+    dev: ObjectStore
+    prod: ObjectStore
+    signer: Signer
+    now: Clock = wall_clock
+    monotonic: Callable[[], float] = time.monotonic
+    answered: set[str] = field(default_factory=set)
+    retries: dict[str, Retry] = field(default_factory=dict)
+
+    def answer_all(self, stop: threading.Event) -> None:
+        """One pass over the requests in dev, in the order in which they were asked.
+
+        Raises:
+            NotReady, Denied: the requests cannot even be listed. One request that cannot be
+                decided is tried again later by itself and holds up no other.
+        """
+        keys = set(self.dev.list(REQUESTS))
+        self.answered &= keys
+        self.retries = {key: retry for key, retry in self.retries.items() if key in keys}
+        waiting: list[tuple[int, str, PromotionRequest | Failure]] = []
+        for key in sorted(keys - self.answered):
+            ticket = ticket_of(key)
+            if ticket is None:
+                logger.warning("promotion request under a key that is no ticket, ignored", extra={"key": key})
+                self.answered.add(key)
+            elif not self.is_waiting(key):
+                found = self.read(ticket)
+                if found is not None:
+                    waiting.append((found.asked_at_us if isinstance(found, PromotionRequest) else 0, ticket, found))
+        for _, ticket, asked in sorted(waiting, key=lambda item: item[:2]):
+            if stop.is_set():
+                return
+            self.answer(ticket, asked)
+
+    def is_waiting(self, key: str) -> bool:
+        """Whether this request failed a moment ago and is left alone for now."""
+        retry = self.retries.get(key)
+        return retry is not None and self.monotonic() < retry.not_before
+
+    def read(self, ticket: str) -> PromotionRequest | Failure | None:
+        """The request, or what is wrong with it; None when there is nothing to answer now."""
+        key = request_key(ticket)
+        try:
+            if read_verdict(self.prod, ticket) is not None:
+                self.answered.add(key)
+                return None
+            data = self.dev.get(key).data
+        except NotFound:
+            return None  # its requester took it away
+        except PlatformError as err:
+            self.postpone(ticket, err)
+            return None
+        try:
+            return read_request(ticket, data)
+        except PlatformError as err:
+            return Failure.of(err)
+
+    def answer(self, ticket: str, asked: PromotionRequest | Failure) -> None:
+        """Decide one request and write its verdict, once."""
+        try:
+            verdict = self.decide(ticket, asked)
+            self.prod.put(verdict_key(ticket), verdict.to_bytes(), if_absent=True)
             logger.info("promotion answered", extra={"ticket": ticket, "refused": verdict.failure is not None})
-    except Conflict:
-        return True  # another promoter answered first, and its verdict stands
-    except PlatformError as err:
-        logger.warning("promotion request not answered yet, trying again", extra={"ticket": ticket, "error": str(err)})
-        return False
-    return True
+        except Conflict:
+            logger.info("another promoter answered first", extra={"ticket": ticket})
+        except PlatformError as err:
+            self.postpone(ticket, err)
+            return
+        self.answered.add(request_key(ticket))
+        self.retries.pop(request_key(ticket), None)
 
+    def postpone(self, ticket: str, err: PlatformError) -> None:
+        """Try this request again later, each time a bit later."""
+        key = request_key(ticket)
+        failures = self.retries[key].failures + 1 if key in self.retries else 1
+        self.retries[key] = Retry(failures, self.monotonic() + back_off(0.5, failures))
+        logger.warning("promotion not decided yet, trying again", extra={"ticket": ticket, "error": str(err), "failures": failures})
 
-def decide(dev: ObjectStore, prod: ObjectStore, signer: Signer, ticket: str, *, now: Clock) -> Verdict | None:
-    """Carry out one request and say how it went; None when its requester took it away.
+    def decide(self, ticket: str, asked: PromotionRequest | Failure) -> Verdict:
+        """Carry out one request and say how it went.
 
-    Raises:
-        NotReady, Conflict: nothing is decided, ask again later.
-    """
-    manifest: str | None = None
-    try:
-        data = dev.get(request_key(ticket)).data
-    except NotFound:
-        return None
-    try:
-        request = check_ticket(ticket, data)
-        manifest = request.manifest
-        done = promote(check_kind(request.kind), manifest, dev=dev, prod=prod, signer=signer, now=now)
-    except PlatformError as err:
-        if err.retryable:
-            raise NotReady(err.message, fix=err.fix) from err
-        return Verdict(ticket=ticket, manifest=manifest, failure=Failure.of(err), answered_at_us=to_us(now()))
-    except Exception as err:  # noqa: BLE001  # the edge of a daemon: what a request can provoke is answered, not died of
-        logger.exception("promotion failed by a defect", extra={"ticket": ticket})
-        message = f"the promoter failed on ticket {ticket}: {type(err).__name__}"
-        failure = Failure(error="PlatformError", message=message, fix="read <home>/logs/promoter.log; this is a defect")
-        return Verdict(ticket=ticket, manifest=manifest, failure=failure, answered_at_us=to_us(now()))
-    return Verdict(ticket=ticket, manifest=manifest, pointer=done.pointer, answered_at_us=to_us(now()))
-
-
-class KeyPair(BaseModel):
-    """`prod_write.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    access_key: str
-    secret_key: SecretStr
-
-
-def read_key_pair(path: Path) -> KeyPair:
-    """The prod-write key. The file's content is never part of an error."""
-    try:
-        return KeyPair.model_validate_json(path.read_bytes())
-    except FileNotFoundError as err:
-        raise NotFound(f"the prod-write key {str(path)!r} does not exist", fix="start the stack with `tiffin up`, which makes one") from err
-    except ValidationError:
-        raise Invalid(f"{str(path)!r} is not {{'access_key', 'secret_key'}} in JSON", fix="run `tiffin doctor`") from None
-
-
-def identity(settings: Settings, secrets_path: Path) -> tuple[ObjectStore, ObjectStore, Signer]:
-    """Dev, prod and signer under the promoter's identity: what `tiffin promote` and the daemon share.
-
-    Raises:
-        NotFound, Denied, Invalid: a secret is missing, open to others, or not the one that agents trust.
-    """
-    signer = read_key(secrets_path / "signing_key.json")
-    if settings.signing_public_key is not None and settings.signing_public_key != signer.public_hex:
-        raise Invalid(
-            f"the signing key's public half is {signer.public_hex}, but TIFFIN_SIGNING_PUBLIC_KEY is {settings.signing_public_key}: "
-            "serving agents would refuse what it signs",
-            fix="restore the signing key of this stack, or start the stack again with `tiffin down` and `tiffin up`",
-        )
-    keys = read_key_pair(secrets_path / "prod_write.json")
-    endpoint, secret = settings.need("s3_endpoint"), keys.secret_key.get_secret_value()
-    dev = S3Store(settings.dev_bucket, endpoint, keys.access_key, secret, settings.s3_region)
-    prod = S3Store(settings.prod_bucket, endpoint, keys.access_key, secret, settings.s3_region)
-    return dev, prod, signer
+        Raises:
+            NotReady: nothing is decided, try again.
+        """
+        if isinstance(asked, Failure):
+            return Verdict(ticket=ticket, failure=asked, answered_at_us=to_us(self.now()))
+        try:
+            kind = check_kind(asked.kind)
+            done = promote(
+                kind, asked.manifest, dev=self.dev, prod=self.prod, signer=self.signer, now=self.now, asked_at_us=asked.asked_at_us
+            )
+        except PlatformError as err:
+            if err.retryable:
+                raise NotReady(err.message, fix=err.fix) from err
+            failure = Failure.of(err)
+        except Exception as err:  # the edge of a daemon: what a request can provoke is answered, not died of
+            logger.exception("promotion failed by a defect", extra={"ticket": ticket})
+            message = f"the promoter failed on {asked.kind} {asked.manifest}: {type(err).__name__}"
+            failure = Failure(error="PlatformError", message=message, fix="read logs/promoter.log in the stack's home; this is a defect")
+        else:
+            return Verdict(ticket=ticket, manifest=asked.manifest, pointer=done.pointer, answered_at_us=to_us(self.now()))
+        return Verdict(ticket=ticket, manifest=asked.manifest, failure=failure, answered_at_us=to_us(self.now()))
 
 
 def run(settings: Settings, secrets_path: Path, *, stop: threading.Event | None = None) -> None:
@@ -255,7 +277,7 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        run(Settings.from_environment(), options.home / SECRETS, stop=stop)
+        run(Settings.from_environment(), options.home / "secrets", stop=stop)
     except PlatformError as err:
         sys.stderr.write(f"error: {err}\n")
         return 2

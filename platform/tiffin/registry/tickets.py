@@ -6,6 +6,8 @@ import re
 import secrets
 from typing import Literal, Self
 
+from pydantic import Field
+
 from tiffin.core import errors
 from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Invalid, PlatformError
@@ -13,7 +15,7 @@ from tiffin.core.spec import Record
 from tiffin.manifests.records import Pointer
 from tiffin.storage.layout import request_key
 
-__all__ = ["REQUESTS", "Failure", "PromotionRequest", "Verdict", "check_ticket", "new_request", "ticket_of"]
+__all__ = ["REQUESTS", "Failure", "PromotionRequest", "Verdict", "new_request", "read_request", "ticket_of"]
 
 REQUESTS = request_key("").removesuffix(".json")
 TICKET = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
@@ -27,6 +29,7 @@ class PromotionRequest(Record):
     kind: str
     manifest: str
     run_id: str | None = None
+    asked_at_us: int = Field(default=0, ge=0, description="requests are answered in this order; the last wish wins")
     nonce: str
 
     @property
@@ -64,9 +67,9 @@ class Verdict(Record):
     answered_at_us: int
 
 
-def new_request(kind: str, manifest: str, *, run_id: str | None) -> PromotionRequest:
+def new_request(kind: str, manifest: str, *, run_id: str | None, asked_at_us: int) -> PromotionRequest:
     """A request nobody asked before: the same wish twice is two tickets."""
-    return PromotionRequest(kind=kind, manifest=manifest, run_id=run_id, nonce=secrets.token_hex(8))
+    return PromotionRequest(kind=kind, manifest=manifest, run_id=run_id, asked_at_us=asked_at_us, nonce=secrets.token_hex(8))
 
 
 def ticket_of(key: str) -> str | None:
@@ -75,7 +78,7 @@ def ticket_of(key: str) -> str | None:
     return ticket if key == request_key(ticket) and TICKET.fullmatch(ticket) else None
 
 
-def check_ticket(ticket: str, data: bytes) -> PromotionRequest:
+def read_request(ticket: str, data: bytes) -> PromotionRequest:
     """Read a request and check that it is the one that the ticket was made from.
 
     Raises:

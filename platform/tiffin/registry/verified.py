@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
-from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Corrupt, Invalid, NotFound
 from tiffin.manifests.records import DeploymentRecord, FileRef, GenerationRecord, ModelRecord, ViewRecord
 from tiffin.manifests.signing import Verifier
+from tiffin.registry.exact import read_exact
 from tiffin.registry.pointers import current
 from tiffin.registry.references import RECORD_TYPES, AnyRecord, check_path, home_of, title, title_of
-from tiffin.storage.layout import RecordKind, manifest_key, signature_key
-from tiffin.storage.objects import ObjectStore, get_blob
+from tiffin.storage.layout import RecordKind, blob_key, manifest_key, signature_key
+from tiffin.storage.objects import ObjectStore
 
 __all__ = ["fetch_blob", "fetch_current", "fetch_file", "fetch_record"]
 
+WHERE = "the prod bucket"
 MEND = "promote it again from the dev bucket; what is live stays live"
 
 
@@ -37,17 +38,7 @@ def fetch_record(store: ObjectStore, verifier: Verifier, kind: RecordKind, diges
     Raises:
         NotFound: no such manifest. Corrupt: changed, unsigned, or signed by somebody else.
     """
-    try:
-        data = store.get(manifest_key(kind, digest)).data
-    except NotFound as err:
-        raise NotFound(f"the manifest of {name} is missing: no object {manifest_key(kind, digest)!r}", fix=MEND) from err
-    found = digest_bytes(data)
-    if found != digest:
-        raise Corrupt(
-            f"the manifest of {name} has changed: expected sha256 {digest}, found {found}",
-            fix=MEND,
-            context={"name": name, "expected": digest, "found": found},
-        )
+    data = read_exact(store, manifest_key(kind, digest), digest, name=f"the manifest of {name}", where=WHERE, fix=MEND)
     try:
         signature = store.get(signature_key(kind, digest)).data
     except NotFound as err:
@@ -92,10 +83,7 @@ def fetch_current(store: ObjectStore, verifier: Verifier, kind: RecordKind, team
 
 def fetch_blob(store: ObjectStore, digest: str, *, name: str) -> bytes:
     """Exact bytes of a blob. Raises NotFound or Corrupt, both naming `name`."""
-    try:
-        return get_blob(store, digest, name=name)
-    except NotFound as err:
-        raise NotFound(f"{name} is missing: no blob {digest}", fix=MEND) from err
+    return read_exact(store, blob_key(digest), digest, name=name, where=WHERE, fix=MEND)
 
 
 def fetch_file(store: ObjectStore, file: FileRef, *, of: str) -> bytes:

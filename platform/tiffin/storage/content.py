@@ -102,10 +102,16 @@ def stored_type(name: str, kind: pa.DataType) -> pa.DataType:
         item = stored_type(name, kind.value_type)
         if not (pa.types.is_list(item) or pa.types.is_string(item) or pa.types.is_binary(item)):
             return pa.list_(item)
-    hint = "int64" if pa.types.is_unsigned_integer(kind) else "float32" if pa.types.is_float16(kind) else "float64" if pa.types.is_decimal(kind) else None
+    casts = {
+        "int64": pa.types.is_unsigned_integer,
+        "float32": pa.types.is_float16,
+        "float64": pa.types.is_decimal,
+        "the type it has with values": pa.types.is_null,
+    }
+    hint = next((target for target, holds in casts.items() if holds(kind)), None)
     raise Invalid(
         f"column {name!r} has type {kind}, which is not stored",
-        fix=f"cast it to {hint}" if hint else "use integers, float32, float64, bool, string, binary, date32, timestamp in UTC, or lists of numbers",
+        fix=f"cast it to {hint}" if hint else "use integers, floats, bool, string, binary, date32, timestamp in UTC, or lists of numbers",
     )
 
 
@@ -166,15 +172,18 @@ def bits_of(array: pa.Array) -> np.ndarray:
     """(rows,) signed integers with the value's bits; null is 0, every NaN is the same NaN."""
     kind = array.type
     if pa.types.is_floating(kind):
-        dense = array.fill_null(0.0).to_numpy(zero_copy_only=False)
-        return np.where(np.isnan(dense), np.array(np.nan, dense.dtype), dense).view(np.int32 if kind == pa.float32() else np.int64)
+        floats: np.ndarray = array.fill_null(0.0).to_numpy(zero_copy_only=False)
+        same = np.where(np.isnan(floats), np.array(np.nan, floats.dtype), floats)
+        return same.view(np.int32 if kind == pa.float32() else np.int64)
     if pa.types.is_boolean(kind):
-        return array.fill_null(False).to_numpy(zero_copy_only=False).astype(np.int8)
+        flags: np.ndarray = array.fill_null(False).to_numpy(zero_copy_only=False)
+        return flags.astype(np.int8)
     if pa.types.is_timestamp(kind):
         array = array.cast(pa.int64())
     elif pa.types.is_date(kind):
         array = array.cast(pa.int32())
-    return array.fill_null(0).to_numpy(zero_copy_only=False)
+    whole: np.ndarray = array.fill_null(0).to_numpy(zero_copy_only=False)
+    return whole
 
 
 def bytes_and_offsets(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:

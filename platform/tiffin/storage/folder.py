@@ -125,10 +125,16 @@ def translated(key: str, root: Path) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as err:
-        raise NotFound(f"no object {key!r} in folder {str(root)!r}", fix="check the key, or publish it first", context={"key": key}) from err
+        raise NotFound(
+            f"no object {key!r} in folder {str(root)!r}", fix="check the key, or publish it first", context={"key": key}
+        ) from err
     except PermissionError as err:
         if isinstance(err, PlatformError):
             raise
-        raise Denied(f"object {key!r} in folder {str(root)!r}: this user may not", fix="change the folder's owner or mode", context={"key": key}) from err
+        raise Denied(
+            f"object {key!r} in folder {str(root)!r}: this user may not", fix="change the folder's owner or mode", context={"key": key}
+        ) from err
     except OSError as err:
-        raise NotReady(f"object {key!r} in folder {str(root)!r}: {err}", fix="check the disk: space, mount, limits", context={"key": key}) from err
+        raise NotReady(
+            f"object {key!r} in folder {str(root)!r}: {err}", fix="check the disk: space, mount, limits", context={"key": key}
+        ) from err

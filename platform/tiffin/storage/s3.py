@@ -14,10 +14,9 @@ from tiffin.storage.objects import Stored
 
 __all__ = ["S3Store"]
 
-DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled", "ExpiredToken", "InvalidToken"}
-MISSING = {"NoSuchKey", "404", "NotFound"}
-LOST = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409", "OperationAborted"}
-BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "503", "500", "502", "504", "Throttling", "RequestLimitExceeded"}
+DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled", "ExpiredToken", "InvalidToken"}
+LOST = {"PreconditionFailed", "ConditionalRequestConflict", "OperationAborted"}
+BUSY = {"SlowDown", "RequestTimeout", "Throttling", "RequestLimitExceeded"}
 
 
 class S3Store:
@@ -151,7 +150,9 @@ class S3Store:
         where = f"{doing} {key!r} in bucket {self.bucket!r}"
         context = {"bucket": self.bucket, "key": key, "access_key": self.access_key, "code": code, "status": status}
         if code == "NoSuchBucket":
-            return NotFound(f"{where}: there is no such bucket", fix="create the bucket, or correct its name in the settings", context=context)
+            return NotFound(
+                f"{where}: there is no such bucket", fix="create the bucket, or correct its name in the settings", context=context
+            )
         if code in LOST or status in (409, 412):
             return self.conflict(key, retried=int(reply.get("RetryAttempts", 0)) > 0)
         if code in DENIED or status in (401, 403):
@@ -160,8 +161,10 @@ class S3Store:
                 fix="use a key that may, or ask the owner of the bucket for the right",
                 context=context,
             )
-        if code in MISSING or status == 404:
+        if status == 404:
             return NotFound(f"{where}: there is no such object", fix="check the key, or publish it first", context=context)
         if code in BUSY or status >= 500:
             return NotReady(f"{where}: the service is busy ({code or status})", fix="repeat later", context=context)
-        return Invalid(f"{where}: the service refused the request ({code or status})", fix="correct the key or the bucket name", context=context)
+        return Invalid(
+            f"{where}: the service refused the request ({code or status})", fix="correct the key or the bucket name", context=context
+        )

@@ -93,9 +93,9 @@ def registry_key(team: str, view: str) -> bytes:
     return view_prefix(team, view) + b".generations"
 
 
-def schema_key(team: str, view: str, number: int) -> bytes:
-    """The schema of rows that carry this number."""
-    return view_prefix(team, view) + b".schema%d" % number
+def schema_key(team: str, view: str, digest: str) -> bytes:
+    """The row schema of this digest, for a reader that was configured with another."""
+    return view_prefix(team, view) + b".schema." + digest[:16].encode()
 
 
 def owner_key(team: str, view: str | None = None) -> bytes:

@@ -179,7 +179,7 @@ def assemble(schema: RowSchema, layout: Layout, head: Bytes, tails: list[tuple[B
             fix="shorten them, or split the view in two",
             context={"row": row, "schema": schema.number},
         )
-    head[:, layout.ends_at :] = np.ascontiguousarray(stops.T.astype("<u2")).view(np.uint8).reshape(rows, -1)
+    head[:, layout.ends_at :] = np.ascontiguousarray(stops.T.astype("<u2")).view(np.uint8).reshape(rows, 2 * len(tails))
     offsets = ends(layout.fixed + stops[-1])
     data = np.empty(offsets[-1], dtype=np.uint8)
     data[offsets[:-1, None] + np.arange(layout.fixed)] = head
@@ -243,7 +243,7 @@ def refuse(bad: Mask, what: str, found: Any) -> None:
 def bits_of(raw: Bytes, count: int) -> Mask:
     """`(rows, count)` bools; the bits beyond must be 0."""
     bits = np.unpackbits(raw, axis=1, bitorder="little").view(np.bool_)
-    refuse(bits[:, count:].any(axis=1), "padding", lambda row: "not zero")
+    refuse(bits[:, count:].max(axis=1, initial=False), "padding", lambda row: "not zero")
     return bits[:, :count]
 
 
@@ -259,8 +259,8 @@ def read_ends(layout: Layout, head: Bytes, lengths: Longs) -> Longs:
     """`(rows, varying + 1)` where each varying column begins and ends in the tail."""
     stops = np.zeros((len(head), len(layout.ragged) + 1), dtype=np.int64)
     if layout.ragged:
-        stops[:, 1:] = np.ascontiguousarray(head[:, layout.ends_at :]).view("<u2").reshape(len(head), -1)
-        bad: Mask = (np.diff(stops, axis=1) < 0).any(axis=1)
+        stops[:, 1:] = np.ascontiguousarray(head[:, layout.ends_at :]).view("<u2").reshape(len(head), len(layout.ragged))
+        bad = np.diff(stops, axis=1).min(axis=1) < 0
         bad |= stops[:, -1] != lengths - layout.fixed
         refuse(bad, "tail", lambda row: f"{lengths[row] - layout.fixed} bytes, its columns end at {stops[row, 1:].tolist()}")
     return stops

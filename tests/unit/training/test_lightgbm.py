@@ -82,10 +82,11 @@ def test_importance_is_the_total_gain_per_input() -> None:
 def test_a_categorical_input_is_split_by_category() -> None:
     matrix, label = problem()
     matrix[:, 1] = np.arange(len(matrix)) % 5
+    label = label + np.array([90.0, -80.0, 70.0, -60.0, 50.0])[matrix[:, 1].astype(int)]
 
     artifact = fit(matrix=matrix, label=label, params={**PARAMS, "categorical_feature": ["hour"]})
 
-    assert "num_cat=0" not in artifact.files[MODEL_FILE].decode().split("Tree=0")[1].split("Tree=1")[0]
+    assert "\ncat_threshold=" in artifact.files[MODEL_FILE].decode()
     assert artifact.params["categorical_feature"] == ["hour"]
 
 

@@ -19,7 +19,7 @@ from tiffin.online.reader import FeatureReader
 from tiffin.online.redis import connect
 from tiffin.online.views import OnlineView
 from tiffin.serving.steps.program import Answer, Arrays, read_step
-from tiffin.serving.steps.tensors import FeatureColumn, RequestColumn, decode_request, encode_features, key_values, request_bytes
+from tiffin.serving.steps.tensors import FeatureColumn, RequestColumn, decode_request, encode_features, request_bytes
 from tiffin.wire.batch import from_wire
 
 __all__ = ["RUNTIME_FILE", "make_answer", "open_step"]
@@ -53,7 +53,7 @@ def make_answer(config: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -
         size = request_bytes(arrays)
         if size > max_bytes:
             raise Invalid(f"the request holds {size} bytes of ids and fields, allowed are {max_bytes}", fix="send fewer rows per request")
-        found = read(key_values(keys, decode_request(keys, arrays)))
+        found = read(decode_request(keys, arrays))
         columns = {column.name: found[column.view].columns[column.column] for column in features}
         return encode_features(features, from_wire(columns), len(arrays[keys[0].name]))
 

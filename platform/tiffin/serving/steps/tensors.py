@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tiffin.core.errors import Invalid
-from tiffin.wire.columns import Ragged, Values, join, to_strings
+from tiffin.wire.columns import Ragged, Values, join
 from tiffin.wire.encodings import canonical, parse_encoding
 from tiffin.wire.schema import Column
 
@@ -31,7 +31,6 @@ __all__ = [
     "decode_features",
     "decode_request",
     "encode_features",
-    "key_values",
     "request_bytes",
     "scalar",
     "text_column",
@@ -55,7 +54,6 @@ class RequestColumn:
     def column(self) -> Column:
         """What `canonical` checks it against."""
         return Column(self.name, self.encoding, self.nullable)
-
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> RequestColumn:
@@ -107,7 +105,7 @@ def decode_request(columns: Sequence[RequestColumn], arrays: Mapping[str, np.nda
         form = parse_encoding(field.encoding)
         values: Values | Ragged
         if form.kind == "str":
-            values = text_column(array.ravel())
+            values = text_column(array.ravel().tolist())
         elif form.kind == "vec":
             absent = np.isnan(array).all(axis=1)
             values = Values(array, None if not absent.any() else ~absent)
@@ -123,16 +121,6 @@ def decode_request(columns: Sequence[RequestColumn], arrays: Mapping[str, np.nda
     return found
 
 
-def key_values(columns: Sequence[RequestColumn], decoded: Mapping[str, Values | Ragged]) -> dict[str, Any]:
-    """The ids as the reader takes them: lists of text, or arrays of whole numbers. An empty text is no id."""
-    keys: dict[str, Any] = {}
-    for field in columns:
-        if field.role == "key":
-            values = decoded[field.name]
-            keys[field.name] = [text or None for text in to_strings(values)] if isinstance(values, Ragged) else values.data
-    return keys
-
-
 def encode_features(columns: Sequence[FeatureColumn], batch: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     """A batch's features as tensors.
 
@@ -143,7 +131,7 @@ def encode_features(columns: Sequence[FeatureColumn], batch: Mapping[str, np.nda
     matrix = np.empty((rows, len(numbers)), dtype=np.float64)
     for place, column in enumerate(numbers):
         matrix[:, place] = batch[column.name]
-    tensors = {MATRIX: matrix} if numbers else {}
+    tensors: dict[str, np.ndarray] = {MATRIX: matrix} if numbers else {}
     for column in columns:
         if scalar(column.encoding):
             continue

@@ -1,0 +1,202 @@
+"""Publish a view: durable first, then beside the live rows, then one word moves.
+
+The order, for a generation and for a delta alike: segment and manifest to the dev bucket → promote (the durable
+pointer now names it) → load → validate → flip → watermark → collect. A crash anywhere leaves the live edition whole;
+doing it again ends in the same state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tiffin.core.digests import digest_bytes
+from tiffin.core.errors import Conflict, Invalid, NotFound
+from tiffin.manifests.records import GenerationRecord, SegmentRef, ViewRecord
+from tiffin.online.bring import At, bring, silent, unnoticed
+from tiffin.online.editions import Edition, LiveState
+from tiffin.online.store import OnlineStore, Progress
+from tiffin.storage.layout import manifest_key
+from tiffin.storage.objects import ObjectStore, get_blob, put_blob
+from tiffin.wire.encodings import Ragged, Values
+from tiffin.wire.rows import pack
+from tiffin.wire.schema import RowSchema
+from tiffin.wire.segments import build_segment
+
+__all__ = ["Published", "publish_delta", "publish_generation", "roll_back"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publication did.
+
+    Args:
+        record: the generation's record, and `manifest` its digest.
+        generation: token under which it is live.
+        changed: False when the live rows were equal already; nothing was loaded then.
+        rows: rows of the published segment.
+        written: rows written to the server.
+        collected: rows of dead generations removed.
+    """
+
+    record: GenerationRecord
+    manifest: str
+    generation: str
+    changed: bool
+    rows: int
+    written: int
+    collected: int
+
+
+def publish_generation(
+    view: ViewRecord,
+    *,
+    keys: list[bytes],
+    columns: Mapping[str, Values | Ragged],
+    event_time_us: npt.NDArray[Any],
+    watermark_us: int,
+    as_of_us: int | None,
+    dev: ObjectStore,
+    promote: Callable[[str], None],
+    store: OnlineStore,
+    at: At = silent,
+    progress: Progress = unnoticed,
+) -> Published:
+    """Publish all rows of a view as a new generation.
+
+    Args:
+        keys: one per row, from `encode_keys`; unique.
+        columns: exactly the view's features.
+        event_time_us: `(rows,)` int64.
+        watermark_us: up to which event time the rows are complete.
+        as_of_us: "now", when history is replayed.
+        promote: makes the manifest of this digest the durable current one; idempotent.
+        at: called at each named step; a test kills the process there.
+        progress: rows acknowledged by the server, of how many.
+
+    Raises:
+        Invalid: a key occurs twice or a value is outside its encoding.
+        Conflict: another publisher was faster; publish again.
+    """
+    data, ref = make_segment(view, keys, columns, event_time_us)
+    record = GenerationRecord(
+        team=view.team,
+        view=view.name,
+        view_record=view.address,
+        entity=view.entity,
+        row_schema=view.row_schema,
+        base=ref,
+        watermark_us=watermark_us,
+        as_of_us=as_of_us,
+        ttl_us=view.ttl_us,
+    )
+    return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, at=at, progress=progress)
+
+
+def publish_delta(
+    view: ViewRecord,
+    *,
+    keys: list[bytes],
+    columns: Mapping[str, Values | Ragged],
+    event_time_us: npt.NDArray[Any],
+    watermark_us: int,
+    as_of_us: int | None,
+    dev: ObjectStore,
+    promote: Callable[[str], None],
+    store: OnlineStore,
+    current: GenerationRecord,
+    at: At = silent,
+    progress: Progress = unnoticed,
+) -> Published:
+    """Publish some rows on top of `current`, in place: each unless a newer event time stands there.
+
+    A row of equal event time is replaced: the later manifest wins, so a repaired partition is served. The
+    watermark never moves back.
+
+    Args:
+        current: the durable current record (prod's); its rows that the server lacks are brought along.
+
+    Raises:
+        as `publish_generation`.
+    """
+    data, ref = make_segment(view, keys, columns, event_time_us)
+    if view.row_schema != current.row_schema:
+        raise Invalid(
+            f"view {view.team}/{view.name} has another schema than its live generation",
+            fix="publish a whole generation: a delta has no other columns",
+        )
+    stands = not keys or ref.digest == (current.base, *current.deltas)[-1].digest
+    deltas = current.deltas if stands else (*current.deltas, ref)
+    changes = {"deltas": deltas, "watermark_us": max(watermark_us, current.watermark_us), "as_of_us": as_of_us}
+    record = current.model_copy(update=changes)
+    return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, at=at, progress=progress)
+
+
+def make_segment(
+    view: ViewRecord, keys: list[bytes], columns: Mapping[str, Values | Ragged], event_time_us: npt.NDArray[Any]
+) -> tuple[bytes, SegmentRef]:
+    """Pack rows; the segment's span is that of its event times, so that equal rows are equal bytes."""
+    schema = RowSchema.from_json(view.row_schema)
+    start, end = (int(event_time_us.min()), int(event_time_us.max())) if len(event_time_us) else (0, 0)
+    packed = pack(schema, columns, np.asarray(event_time_us))
+    data = build_segment(schema, keys, packed, team=view.team, view=view.name, start_us=start, end_us=end)
+    return data, SegmentRef(digest=digest_bytes(data), size_bytes=len(data), rows=len(keys), start_us=start, end_us=end)
+
+
+def publish(
+    view: ViewRecord,
+    record: GenerationRecord,
+    made: Mapping[str, bytes],
+    rows: int,
+    *,
+    dev: ObjectStore,
+    promote: Callable[[str], None],
+    store: OnlineStore,
+    at: At,
+    progress: Progress,
+) -> Published:
+    """The durable part, then the server."""
+    edition = Edition.of(record)
+    live = store.state(view.team, view.name)
+    if live is None or live.current.applying or live.current.manifest != record.address:
+        for data in made.values():
+            put_blob(dev, data)
+        dev.put(manifest_key("view", view.address), view.to_bytes())
+        dev.put(manifest_key("generation", record.address), record.to_bytes())
+        at("before-promote")
+        promote(record.address)
+        at("after-promote")
+
+    def fetch(digest: str, name: str) -> bytes:
+        return made[digest] if digest in made else get_blob(dev, digest, name=name)
+
+    brought = bring(record, fetch=fetch, store=store, live=live, at=at, progress=progress)
+    at("before-collect")
+    collected = store.collect(view.team, view.name, progress=unnoticed)
+    at("after-collect")
+    logger.info("published", extra={"view": edition.ref, "manifest": record.address, "rows": rows, "written": brought.written})
+    return Published(record, record.address, brought.state.current.generation, brought.changed, rows, brought.written, collected)
+
+
+def roll_back(store: OnlineStore, team: str, view: str) -> LiveState:
+    """Serve the previous generation again; its rows are still there, so only one word moves.
+
+    The live one becomes the previous: doing it twice undoes it.
+
+    Raises:
+        NotFound: there is no previous generation.
+        Conflict: the previous one holds part of an unfinished delta, or something else went live meanwhile.
+    """
+    live = store.state(team, view)
+    if live is None or live.previous is None:
+        raise NotFound(f"view {team}/{view} has no previous generation in the online store", fix="publish the edition you want")
+    if live.previous.applying:
+        raise Conflict(f"view {team}/{view}: a delta of its previous generation was never finished", fix="publish the edition you want")
+    return store.flip(live.previous, expected=live)

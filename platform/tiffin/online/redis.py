@@ -1,0 +1,75 @@
+"""The one door to the Redis client: connections with limits, and the vendor's errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from tiffin.core.errors import Corrupt, Denied, Invalid, NotReady, Unsupported
+
+__all__ = ["Client", "connect", "translated"]
+
+Client = redis.Redis
+
+
+def connect(url: str, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0) -> Client:
+    """A client that never waits longer than its timeouts; nothing is sent before its first use.
+
+    A command on a connection that the server closed meanwhile is sent once more: every command we send
+    may be repeated.
+
+    Args:
+        url: `redis://user:password@host:port/0`; it is never part of an error.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            protocol=2,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=connect_timeout_s,
+            retry=Retry(NoBackoff(), 1),
+            health_check_interval=30,
+        )
+    except ValueError as err:
+        raise Invalid("the online store's URL is not readable", fix="write it like redis://user:password@host:6379/0") from err
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the client's errors into ours; `doing` begins the message.
+
+    Raises:
+        Denied: wrong user, or a command or key that this user may not touch.
+        NotReady: no answer, loading, full, or a replica: try again later.
+        Corrupt: something of another type stands under one of our keys.
+        Unsupported: the server does not know what we asked.
+    """
+    try:
+        yield
+    except (AuthenticationError, NoPermissionError) as err:
+        raise Denied(f"{doing}: the online store refuses this user: {err}", fix="use the URL of the user meant for this") from err
+    except OutOfMemoryError as err:
+        raise NotReady(f"{doing}: the online store is full", fix="raise its maxmemory, or take views offline") from err
+    except (BusyLoadingError, ReadOnlyError) as err:
+        raise NotReady(f"{doing}: the online store cannot take this yet: {err}", fix="wait, or ask its primary") from err
+    except ResponseError as err:
+        if "WRONGTYPE" in str(err):
+            raise Corrupt(
+                f"{doing}: a key of ours holds something else: {err}", fix="find who else writes there, then publish again"
+            ) from err
+        raise Unsupported(f"{doing}: the online store answers {err}", fix="use Redis 7 or Valkey 8, or newer") from err
+    except RedisError as err:
+        raise NotReady(f"{doing}: the online store does not answer: {err}", fix="is it running? `tiffin doctor` knows") from err

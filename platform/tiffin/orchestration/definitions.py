@@ -1,0 +1,109 @@
+"""A team's specs as a Dagster code location."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from tiffin.compute.team import Team
+from tiffin.core.errors import Invalid
+from tiffin.core.spec import Spec
+from tiffin.features.view import FeatureView, Source
+from tiffin.orchestration.catalog import read_catalog, resolve_views
+from tiffin.orchestration.deployment_assets import deployment_asset
+from tiffin.orchestration.no_pickles import RefusingIOManager
+from tiffin.orchestration.online_assets import online_asset
+from tiffin.orchestration.resource_keys import REQUIRED
+from tiffin.orchestration.source_assets import source_asset
+from tiffin.orchestration.training_assets import model_asset, table_asset
+from tiffin.orchestration.view_assets import view_asset
+from tiffin.serving.deployment import Deployment
+from tiffin.training.model import Model
+from tiffin.training.table import TrainingTable
+
+__all__ = ["team_assets", "team_definitions"]
+
+
+def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = None) -> list[dg.AssetsDefinition]:
+    """One asset per spec, two for a view that is served online.
+
+    Args:
+        catalog: compiled views of all teams; needed only to name another team's view.
+
+    Raises:
+        Invalid: something that is not a spec, a spec without what it stands on, or two of one name.
+        NotFound: a view that the catalog does not hold.
+    """
+    known = {} if catalog is None else read_catalog(catalog)
+    found: list[dg.AssetsDefinition] = []
+    for spec in specs:
+        match spec:
+            case Source():
+                found.append(source_asset(team, spec))
+            case FeatureView():
+                found.append(view_asset(team, spec))
+                if spec.online is not None:
+                    found.append(online_asset(team, spec))
+            case TrainingTable():
+                found.append(table_asset(team, spec, resolve_views(spec, team=team, catalog=known)))
+            case Model():
+                listed(team, specs, spec.table, wanted_by=f"model {spec.name!r}")
+                found.append(model_asset(team, spec, resolve_views(spec.table, team=team, catalog=known)))
+            case Deployment():
+                listed(team, specs, spec.model, wanted_by=f"deployment {spec.name!r}")
+                found.append(deployment_asset(team, spec, resolve_views(spec.model.table, team=team, catalog=known)))
+            case _:
+                raise Invalid(
+                    f"team {team.name!r}: {type(spec).__name__} does not become an asset",
+                    fix="give sources with load=, feature views, training tables, models and deployments",
+                )
+    distinct(team, found)
+    return found
+
+
+def listed(team: Team, specs: Sequence[Spec], needed: TrainingTable | Model, *, wanted_by: str) -> None:
+    """A spec that another one stands on is among the team's specs, so that it is an asset too."""
+    if not any(spec is needed for spec in specs):
+        kind = "training table" if isinstance(needed, TrainingTable) else "model"
+        raise Invalid(
+            f"team {team.name!r}: {wanted_by} stands on {kind} {needed.name!r}, which is not among the team's specs",
+            fix=f"add {needed.name!r} to team_definitions(...)",
+        )
+
+
+def distinct(team: Team, assets: Sequence[dg.AssetsDefinition]) -> None:
+    """No two specs become one asset."""
+    seen: set[dg.AssetKey] = set()
+    for key in (key for asset in assets for key in asset.keys):
+        if key in seen:
+            raise Invalid(
+                f"team {team.name!r}: two specs become the asset {key.to_user_string()!r}",
+                fix="rename one of them; a deployment, its model and its table need three names",
+            )
+        seen.add(key)
+
+
+def team_definitions(team: Team, *specs: Spec, catalog: Path | None = None, resources: Mapping[str, object]) -> dg.Definitions:
+    """Everything a team declares as one code location.
+
+    Steps of a run share one process: they hand each other names, never values.
+
+    Args:
+        resources: the stack's parts under the names in `resource_keys.REQUIRED`; see `resources.stack`.
+
+    Raises:
+        Invalid, NotFound: at import, see `team_assets`.
+    """
+    missing = [name for name in REQUIRED if name not in resources]
+    if missing:
+        raise Invalid(
+            f"team {team.name!r}: resource {missing[0]!r} is not bound",
+            fix="pass resources=stack_resources(), or bind every name in tiffin.orchestration.resource_keys.REQUIRED",
+        )
+    return dg.Definitions(
+        assets=team_assets(team, specs, catalog=catalog),
+        resources={**resources, "io_manager": RefusingIOManager()},
+        executor=dg.in_process_executor,
+    )

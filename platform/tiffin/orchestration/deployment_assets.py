@@ -1,0 +1,105 @@
+"""An endpoint: the rendered ensemble, promoted, live when an inference has succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from tiffin.compute.team import Team
+from tiffin.core.errors import NotFound
+from tiffin.manifests.records import DeploymentRecord, ViewRecord
+from tiffin.orchestration.asset_keys import deployment_path, model_path, online_path
+from tiffin.orchestration.failures import failures
+from tiffin.orchestration.metadata import limits_metadata
+from tiffin.orchestration.resource_keys import Endpoint, Promotions
+from tiffin.orchestration.versions import deployment_version
+from tiffin.registry.models import current, load_model
+from tiffin.serving.deployment import Deployment
+from tiffin.serving.publish import publish_deployment
+from tiffin.serving.render import render
+from tiffin.storage.objects import ObjectStore
+from tiffin.storage.tables import TableStore
+
+__all__ = ["deployment_asset", "render_deployment"]
+
+
+def render_deployment(
+    deployment: Deployment,
+    *,
+    team: Team,
+    views: Mapping[str, ViewRecord],
+    tables: TableStore,
+    dev: ObjectStore,
+    run_id: str | None,
+) -> tuple[str, DeploymentRecord]:
+    """Render the newest model version of dev and store the result there; nothing is live by that.
+
+    Golden questions are the newest rows of the very table version that the model was trained on.
+
+    Returns:
+        The manifest's digest and the record.
+    """
+    name = deployment.model.name
+    pointer = current(dev, "model", team.name, name)
+    if pointer is None:
+        raise NotFound(
+            f"deployment {deployment.name!r}: there is no version of model {name!r} yet", fix=f"materialise '{team.name}/{name}' first"
+        )
+    model, files = load_model(dev, pointer.manifest)
+    rows = tables.read(model.table.ref, version=model.table.version)
+    rendered = render(
+        deployment,
+        team=team.name,
+        owner=team.owner,
+        model=model,
+        model_digest=pointer.manifest,
+        model_files=files,
+        views=list(views.values()),
+        sample=rows.slice(max(rows.num_rows - deployment.golden_rows, 0)),
+        code=model.code,
+        run_id=run_id,
+    )
+    return publish_deployment(dev, rendered), rendered.record
+
+
+def deployment_asset(team: Team, deployment: Deployment, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:
+    """`<team>/<deployment>`: materialised when the endpoint answers from the new manifest."""
+    upstream = [model_path(team.name, deployment.model.name), *map(online_path, views)]
+
+    @dg.asset(
+        key=list(deployment_path(team.name, deployment.name)),
+        deps=[dg.AssetKey(list(path)) for path in upstream],
+        group_name=team.name,
+        owners=[team.owner],
+        kinds={"triton", deployment.model.trainer},
+        code_version=deployment_version(deployment, views),
+        description=deployment.description or None,
+        metadata={"endpoint": deployment.name, "views": ", ".join(views)},
+    )
+    def endpoint_edition(
+        context: dg.AssetExecutionContext,
+        tables: dg.ResourceParam[TableStore],
+        dev_objects: dg.ResourceParam[ObjectStore],
+        promotions: dg.ResourceParam[Promotions],
+        endpoint: dg.ResourceParam[Endpoint],
+    ) -> dg.MaterializeResult[None]:
+        with failures():
+            digest, record = render_deployment(deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run_id)
+            pointer = promotions.promote("deployment", digest)
+            waited_s = endpoint.wait_live(deployment.name, digest)
+        return dg.MaterializeResult(
+            metadata={
+                **limits_metadata(record.limits, record.outputs),
+                "manifest": digest,
+                "model_manifest": record.model,
+                "ensemble": record.ensemble,
+                "steps": dg.MetadataValue.json(list(record.steps)),
+                "size_bytes": sum(file.size_bytes for file in record.files),
+                "sequence": pointer.sequence,
+                "live_after_s": waited_s,
+            },
+            data_version=dg.DataVersion(digest),
+        )
+
+    return endpoint_edition

@@ -1,0 +1,23 @@
+"""A rendered deployment into the dev bucket: blobs first, the record that names them last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tiffin.registry.models import save_record
+from tiffin.serving.render import Rendered
+from tiffin.storage.objects import ObjectStore, put_blob
+
+__all__ = ["publish_deployment"]
+
+
+def publish_deployment(dev: ObjectStore, rendered: Rendered, *, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """Write it, and return the record's digest: what promotion asks for. No pointer moves.
+
+    Args:
+        progress: called with blobs done and all.
+    """
+    for done, data in enumerate(rendered.blobs.values(), start=1):
+        put_blob(dev, data)
+        progress(done, len(rendered.blobs))
+    return save_record(dev, rendered.record)
