@@ -10,14 +10,14 @@ from typing import Literal
 
 import dagster as dg
 from pydantic import ConfigDict, Field
-from tiffin.online.redis_store import RedisStore
-from tiffin.online.store import OnlineStore
 
 from resources.agent import AgentEndpoint
 from tiffin.core.settings import Settings
 from tiffin.manifests.records import Pointer
 from tiffin.manifests.signing import Verifier
 from tiffin.online.redis import connect
+from tiffin.online.redis_store import RedisStore
+from tiffin.online.store import OnlineStore
 from tiffin.orchestration.resource_keys import Endpoint, ProdReader, Promotions, StackClock
 from tiffin.registry.promoter import request_promotion
 from tiffin.storage.delta import DeltaStore

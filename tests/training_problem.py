@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,9 @@ def empty(rows: pa.Table, window: Any) -> pa.Table:
     return rows
 
 
-def make_view(name: str, entity: Entity, *features: Feature, ttl: str | None = None) -> FeatureView:
-    online = Online(ttl=ttl)
-    return FeatureView(
-        name, entity=entity, source=orders, features=features, partitions=daily("2020-01-01"), transform=empty, online=online
-    )
+def make_view(name: str, entity: Entity, *features: Feature, ttl: str | None = None, **changes: Any) -> FeatureView:
+    given = {"source": orders, "partitions": daily("2020-01-01"), "transform": empty, "online": Online(ttl=ttl), **changes}
+    return FeatureView(name, entity=entity, features=features, **given)
 
 
 load = make_view("load", shop, Feature("orders", Int16()), Feature("wait", Float32(step=0.5)), ttl="2d")
@@ -142,6 +140,3 @@ def training_rows(days: int = 20, per_day: int = 10, seed: int = 1) -> pa.Table:
             "taste__mood": pa.array(["calm" if i % 2 else None for i in range(count)]),
         }
     )
-
-
-JANUARY = (date(2020, 1, 1), date(2020, 2, 1))

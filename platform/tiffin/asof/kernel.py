@@ -107,7 +107,8 @@ def packed(key: np.ndarray, time: np.ndarray) -> np.ndarray | None:
     span = high - low + 1  # Python integers: the check itself can't overflow
     if (int(key.max()) - low_key + 1) * span > INT64.max:
         return None
-    return (key - low_key) * span + (time - low)
+    joined: np.ndarray = (key - low_key) * span + (time - low)
+    return joined
 
 
 def last_at_most(key: np.ndarray, time: np.ndarray, wanted_key: np.ndarray, wanted_time: np.ndarray) -> np.ndarray:
@@ -124,10 +125,11 @@ def last_at_most(key: np.ndarray, time: np.ndarray, wanted_key: np.ndarray, want
     span = high - low + 2  # one place below `low` for wanted times before every row
     if (high_key - low_key + 1) * span > INT64.max:
         return last_by_rank(key, time, wanted_key, wanted_time)
-    rows = (key - low_key) * span + (time - low) + 1
+    rows: np.ndarray = (key - low_key) * span + (time - low) + 1
     place = np.where(wanted_time < low, 0, np.clip(wanted_time, low, high) - low + 1)
     wanted = (np.clip(wanted_key, low_key, high_key) - low_key) * span + place
-    return np.searchsorted(rows, wanted, side="right") - 1
+    last: np.ndarray = np.searchsorted(rows, wanted, side="right") - 1
+    return last
 
 
 def last_by_rank(key: np.ndarray, time: np.ndarray, wanted_key: np.ndarray, wanted_time: np.ndarray) -> np.ndarray:
@@ -137,4 +139,5 @@ def last_by_rank(key: np.ndarray, time: np.ndarray, wanted_key: np.ndarray, want
     span = len(times) + 1
     rows = key_rank * span + time_rank + 1
     wanted = (np.searchsorted(keys, wanted_key, side="right") - 1) * span + np.searchsorted(times, wanted_time, side="right")
-    return np.searchsorted(rows, wanted, side="right") - 1
+    last: np.ndarray = np.searchsorted(rows, wanted, side="right") - 1
+    return last

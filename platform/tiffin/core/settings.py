@@ -43,6 +43,7 @@ class Settings(BaseModel):
     prod_read_access_key: str | None = Field(default=None, description="prod read-only")
     prod_read_secret_key: SecretStr | None = None
     online_url: SecretStr | None = Field(default=None, description="redis:// URL of the publisher's user")
+    online_reader_url: SecretStr | None = Field(default=None, description="redis:// URL of a user that may only read; for Triton's steps")
     triton_grpc: str | None = Field(default=None, description="host:port of Triton's gRPC endpoint")
     agent_url: str | None = Field(default=None, description="http URL of the serving agent")
     signing_public_key: str | None = Field(default=None, description="hex ed25519 key that prod manifests verify against")

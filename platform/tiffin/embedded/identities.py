@@ -49,7 +49,10 @@ def user_settings(home: Path, ports: Mapping[str, Mapping[str, int]], *, cache: 
     """
     folder = secrets_folder(home)
     keys = seaweed_keys(folder)
-    publisher = valkey_passwords(folder)["publisher"]
+    passwords = valkey_passwords(folder)
+    online = {
+        user: SecretStr(f"redis://{user}:{passwords[user]}@127.0.0.1:{ports['valkey']['valkey']}/0") for user in ("publisher", "reader")
+    }
     return Settings(
         home=home,
         cache=cache,
@@ -60,7 +63,8 @@ def user_settings(home: Path, ports: Mapping[str, Mapping[str, int]], *, cache: 
         dev_secret_key=SecretStr(keys.dev.secret_key),
         prod_read_access_key=keys.prod_read.access_key,
         prod_read_secret_key=SecretStr(keys.prod_read.secret_key),
-        online_url=SecretStr(f"redis://publisher:{publisher}@127.0.0.1:{ports['valkey']['valkey']}/0"),
+        online_url=online["publisher"],
+        online_reader_url=online["reader"],
         triton_grpc=f"127.0.0.1:{ports['triton']['grpc']}",
         agent_url=f"http://127.0.0.1:{ports['agent']['http']}",
         signing_public_key=read_key(folder / SIGNING_KEY_FILE).public_hex,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from tiffin.core.errors import NotFound, PlatformError
+from tiffin.core.errors import Denied, NotFound, PlatformError
 from tiffin.core.settings import Settings
 
-__all__ = ["agent_status", "agent_trouble", "promoter_trouble"]
+__all__ = ["agent_status", "agent_trouble", "live_manifest", "promoter_trouble", "why_not_live"]
 
 NO_SUCH_MANIFEST = "0" * 64
+# the agent tries again by itself: a store that stumbled is no refusal
+GIVE_UP_AFTER = 5
 
 
 def agent_status(port: int, path: str = "/status", *, timeout_s: float = 5) -> tuple[int, dict[str, Any]]:
@@ -54,3 +57,34 @@ def promoter_trouble(settings: Settings, *, timeout_s: float = 5) -> str | None:
     except PlatformError as err:
         return err.message
     return "it promoted a manifest that does not exist"
+
+
+def live_manifest(status: Mapping[str, Any], ref: str) -> str | None:
+    """The manifest from which the agent says that deployment `team/name` answers."""
+    found = deployment_entry(status, ref).get("manifest")
+    return None if found is None else str(found)
+
+
+def why_not_live(status: Mapping[str, Any], ref: str, manifest: str) -> str | None:
+    """None when `team/name` answers from this manifest, else the agent's reason.
+
+    Raises:
+        Denied: the agent has looked at this manifest again and again and will not serve it.
+    """
+    if not status:
+        return "the agent does not answer"
+    entry = deployment_entry(status, ref)
+    refused = entry.get("refused")
+    if refused and refused["manifest"] == manifest:
+        if refused["attempts"] >= GIVE_UP_AFTER:
+            raise Denied(f"the agent refuses manifest {manifest[:12]} of '{ref}': {refused['reason']}", fix=refused["fix"])
+        return f"refused: {refused['reason']}"
+    if entry.get("manifest") != manifest:
+        return f"it still answers from {entry['manifest'][:12]}" if entry.get("manifest") else "it has not been loaded yet"
+    return None if entry.get("ready") else str(entry.get("reason") or "it is not ready")
+
+
+def deployment_entry(status: Mapping[str, Any], ref: str) -> dict[str, Any]:
+    """What the status says about one deployment."""
+    found = status.get("deployments", {}).get(ref, {})
+    return found if isinstance(found, dict) else {}

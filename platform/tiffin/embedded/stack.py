@@ -47,11 +47,12 @@ class Stack:
         """The parts whose process is alive."""
         return {name: part for name, part in self.state.parts.items() if alive(part.process)}
 
-    @property
-    def dagster_ui(self) -> str | None:
-        """The web interface, when that part was started."""
-        part = self.state.parts.get("webserver")
-        return None if part is None else f"http://127.0.0.1:{part.ports['http']}"
+    def urls(self) -> dict[str, str]:
+        """Where the parts that run are reached."""
+        running = self.running()
+        shapes = {"dagster_ui": ("webserver", "http", "http://"), "agent": ("agent", "http", "http://"), "s3": ("seaweed", "s3", "http://")}
+        shapes |= {"triton_grpc": ("triton", "grpc", ""), "triton_http": ("triton", "http", "http://")}
+        return {name: f"{scheme}127.0.0.1:{running[part].ports[port]}" for name, (part, port, scheme) in shapes.items() if part in running}
 
 
 def load(home: Path) -> Stack:

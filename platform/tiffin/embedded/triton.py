@@ -6,7 +6,6 @@ import secrets
 import shutil
 import sysconfig
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +47,12 @@ class TritonServer:
     """A started server, as plain values: another process may rebuild it and stop it.
 
     Args:
+        pid, born: which process it is; a reused pid is never signalled.
         shm_prefix: names this server's shared-memory regions, which it leaves behind.
     """
 
-    process: Process
+    pid: int
+    born: str
     http_port: int
     grpc_port: int
     metrics_port: int
@@ -60,9 +61,9 @@ class TritonServer:
     log: str
 
     @property
-    def pid(self) -> int:
-        """For people and for tests that kill it."""
-        return self.process.pid
+    def process(self) -> Process:
+        """This process and no other."""
+        return Process(self.pid, self.born)
 
     @property
     def grpc(self) -> str:
@@ -75,13 +76,8 @@ class TritonServer:
         return self.http_port, self.grpc_port, self.metrics_port
 
     def to_json(self) -> dict[str, Any]:
-        """For the state file; `from_json` reads it back."""
+        """For the state file; `TritonServer(**value)` reads it back."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> TritonServer:
-        """Read what `to_json` wrote."""
-        return cls(**{**value, "process": Process(**value["process"])})
 
     def alive(self) -> bool:
         """Whether this very process still runs."""
@@ -143,7 +139,7 @@ def start_triton(folder: Path, serving_env: Path, *, timeout_s: float = 60.0, po
         "OPENBLAS_NUM_THREADS": "1",
     }
     process = spawn(command, log=log, environ=variables, cwd=folder)
-    started = TritonServer(process, http, grpc, metrics, str(repository), prefix, str(log))
+    started = TritonServer(process.pid, process.born, http, grpc, metrics, str(repository), prefix, str(log))
     try:
         wait_until_it_computes(started, timeout_s)
     except BaseException:

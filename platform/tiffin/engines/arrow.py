@@ -28,7 +28,9 @@ class ArrowEngine:
             # pyarrow puts the column it looked for in quotes: Field "carier" does not exist in schema
             wanted = str(err.args[0]).split('"') if isinstance(err, KeyError) and err.args else []
             name = wanted[1] if len(wanted) == 3 else wanted[0] if wanted else None
-            hint = nearest(name, columns) if name is not None and name not in columns else "correct the function; the cause below has its line"
+            hint = (
+                nearest(name, columns) if name is not None and name not in columns else "correct the function; the cause below has its line"
+            )
             raise Invalid(f"{subject}: its function raised {type(err).__name__}: {err}", fix=hint) from err
         if not isinstance(result, pa.Table):
             raise Invalid(

@@ -26,14 +26,15 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 LOCK = ("SET TimeZone = 'UTC'", "SET default_null_order = 'nulls_last'", "SET lock_configuration = true")
 # functions that answer by the clock, by chance or by the machine: the same window must give the same rows
-UNSTABLE = frozenset(
-    "now get_current_timestamp current_timestamp current_date current_time localtime localtimestamp today get_current_time transaction_timestamp "
-    "random setseed uuid gen_random_uuid uuidv4 uuidv7 nextval currval txid_current current_setting query query_table json_execute_serialized_sql "
-    "write_log getenv".split()
-)
-CANDIDATES = re.compile(r'Candidate bindings: (.*)')
+UNSTABLE = {
+    *("now", "today", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
+    *("get_current_time", "get_current_timestamp", "transaction_timestamp"),
+    *("random", "setseed", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "currval", "txid_current"),
+    *("current_setting", "getenv", "write_log", "query", "query_table", "json_execute_serialized_sql"),
+}
 MEANT = re.compile(r'Did you mean "([^"]+)"')
-MISSING = re.compile(r'Referenced column "([^"]+)" not found|Table with name (\S+) does not exist|Values list "([^"]+)" does not have a column named')
+MISSING_COLUMN = re.compile(r'Referenced column "([^"]+)" not found|does not have a column named "([^"]+)"')
+MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 WORDS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|[A-Za-z_][A-Za-z_0-9]*\s*\(?", re.DOTALL)
 
 
@@ -62,8 +63,8 @@ class DuckEngine:
         try:
             with translated(subject, tables):
                 given = {name: parameters[name] for name in statement.named_parameters}
-                reader = self.connection.execute(statement, given).to_arrow_reader()
-                return reader.read_all()
+                found = self.connection.sql(code, params=given)
+                return found.to_arrow_table()
         finally:
             for name in tables:
                 self.connection.unregister(name)
@@ -78,7 +79,9 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str, subject: str) ->
     """The parsed statement, when it is one SELECT that is a function of its inputs."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise Invalid(f"{subject}: its SQL has {len(statements)} statements: expected one SELECT", fix="keep one SELECT; use WITH for steps")
+        raise Invalid(
+            f"{subject}: its SQL has {len(statements)} statements: expected one SELECT", fix="keep one SELECT; use WITH for steps"
+        )
     if statements[0].type != duckdb.StatementType.SELECT:
         found = statements[0].type.name
         raise Invalid(f"{subject}: its SQL is a {found} statement: expected a SELECT", fix="a view only reads: write one SELECT")
@@ -99,21 +102,22 @@ def translated(subject: str, tables: Tables) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as err:
-        text = str(err).split("\n\n")[0].split("\nLINE")[0].strip()
+        # the candidates of an operator fill a page; the caret of LINE needs its own line
+        text = re.split(r"\n\s*\n|\s*LINE \d|\s*Candidate functions", str(err))[0]
         raise Invalid(f"{subject}: its SQL failed: {' '.join(text.split())}", fix=hint(str(err), tables)) from err
 
 
 def hint(text: str, tables: Tables) -> str:
     """What to do about a DuckDB message."""
     if "disabled by configuration" in text or "disabled through configuration" in text:
-        return f"a view reads only its source, as table {' or '.join(repr(name) for name in tables)}: leave files, network and extensions out"
+        return (
+            f"a view reads only its source, as table {' or '.join(repr(name) for name in tables)}: leave files, network and extensions out"
+        )
     if "configuration has been locked" in text:
         return "settings are fixed: leave SET out"
-    missing = MISSING.search(text)
-    if missing is not None:
-        if missing[2] is not None:
-            return nearest(missing[2].strip("\"'!"), tables)
-        wanted = missing[1] or missing[3]
-        return nearest(wanted, [name for table in tables.values() for name in table.column_names])
+    if table := MISSING_TABLE.search(text):
+        return nearest(table[1].strip("\"'!"), tables)
+    if column := MISSING_COLUMN.search(text):
+        return nearest(column[1] or column[2], [name for table in tables.values() for name in table.column_names])
     meant = MEANT.search(text)
     return f"did you mean {meant[1]!r}?" if meant is not None else "correct the SQL; DuckDB's message says where"

@@ -14,10 +14,8 @@ from tiffin.wire.schema import Column
 
 __all__ = ["to_arrow", "to_values"]
 
-Arrow = pa.Array | pa.ChunkedArray
 
-
-def to_values(array: Arrow, column: Column) -> Values | Ragged:
+def to_values(array: pa.Array | pa.ChunkedArray, column: Column) -> Values | Ragged:
     """An Arrow column as the wire takes it, not yet canonical; see `wire.encodings.canonical`.
 
     Whole numbers may have any width (a SQL `sum` is a decimal without a fraction), floats may be

@@ -179,7 +179,7 @@ def publish(
 
     brought = bring(record, fetch=fetch, store=store, live=live, at=at, progress=progress)
     at("before-collect")
-    collected = store.collect(view.team, view.name, progress=unnoticed)
+    collected = store.collect(view.team, view.name, progress=lambda done, total: at("collecting"))
     at("after-collect")
     logger.info("published", extra={"view": edition.ref, "manifest": record.address, "rows": rows, "written": brought.written})
     return Published(record, record.address, brought.state.current.generation, brought.changed, rows, brought.written, collected)

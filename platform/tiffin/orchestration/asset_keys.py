@@ -1,4 +1,4 @@
-"""How the assets of a spec are called: one path per asset, distinct for every kind."""
+"""How the assets of a spec are called: team and name; a view's online edition has a name of its own."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def table_path(team: str, name: str) -> AssetPath:
 
 
 def model_path(team: str, name: str) -> AssetPath:
-    """`eta/eta_model`: a model's versions. The bare name is left to the deployment, which is what people look for."""
-    return team, f"{name}_model"
+    """`eta/eta_model`: a model's versions."""
+    return team, name
 
 
 def deployment_path(team: str, name: str) -> AssetPath:
-    """`eta/eta`: the endpoint."""
+    """`eta/eta`: the endpoint, under its public name."""
     return team, name

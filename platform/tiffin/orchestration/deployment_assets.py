@@ -1,7 +1,6 @@
 """An endpoint: the rendered ensemble, promoted, live when an inference has succeeded."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 from collections.abc import Mapping
 
 import dagster as dg
@@ -87,7 +86,7 @@ def deployment_asset(team: Team, deployment: Deployment, views: Mapping[str, Vie
         with failures():
             digest, record = render_deployment(deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run_id)
             pointer = promotions.promote("deployment", digest)
-            waited_s = endpoint.wait_live(deployment.name, digest)
+            waited_s = endpoint.wait_live(team.name, deployment.name, digest)
         return dg.MaterializeResult(
             metadata={
                 **limits_metadata(record.limits, record.outputs),

@@ -26,10 +26,12 @@ __all__ = [
 
 TIMES = (("event_time", "the instant at which the row's facts are complete"), ("known_at", "when the business could have had the row"))
 STAMPS = "timestamp[us, UTC]"
+ColumnShown = tuple[str, str, str, bool]
+"""Name, type, description, nullable."""
 
 
-def columns(found: Iterable[tuple[str, str, str, bool]]) -> dict[str, Any]:
-    """`dagster/column_schema` from (name, type, description, nullable)."""
+def columns(found: Iterable[ColumnShown]) -> dict[str, Any]:
+    """`dagster/column_schema` of the columns shown."""
     listed = [
         dg.TableColumn(name, kind, description=text or None, constraints=dg.TableColumnConstraints(nullable=nullable))
         for name, kind, text, nullable in found
@@ -37,7 +39,7 @@ def columns(found: Iterable[tuple[str, str, str, bool]]) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns=listed)}
 
 
-def described(feature: Feature, name: str | None = None) -> tuple[str, str, str, bool]:
+def described(feature: Feature, name: str | None = None) -> ColumnShown:
     """A feature under its own or another column name; the type shown is its declared encoding."""
     return name or feature.name, feature.type.encoding, feature.description, feature.nullable
 
@@ -49,15 +51,15 @@ def arrow_columns(schema: pa.Schema) -> dict[str, Any]:
 
 def view_columns(view: FeatureView) -> dict[str, Any]:
     """Keys, features in their declared encoding, and the row's times."""
-    keys = [(field.name, field.type, f"key of {view.entity.name}", False) for field in view.entity.fields]
-    times = [(name, STAMPS, text, False) for name, text in TIMES]
+    keys: list[ColumnShown] = [(field.name, field.type, f"key of {view.entity.name}", False) for field in view.entity.fields]
+    times: list[ColumnShown] = [(name, STAMPS, text, False) for name, text in TIMES]
     return columns([*keys, *map(described, view.features), *times])
 
 
 def table_columns(table: TrainingTable, views: Mapping[str, ViewRecord]) -> dict[str, Any]:
     """Keys, label time, request-time fields, label and joined features."""
     spine = table.spine
-    found = [(field.name, field.type, "key", False) for field in spine.key_fields]
+    found: list[ColumnShown] = [(field.name, field.type, "key", False) for field in spine.key_fields]
     found += [(spine.time, STAMPS, "when the prediction would have been asked", False)]
     found += [described(field) for field in spine.fields]
     found += [(spine.label.name, spine.label.type.encoding, spine.label.description or "label", False)]

@@ -1,7 +1,6 @@
 """A view's online edition: the newest row of every key as of an instant, published as a generation."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +23,7 @@ from tiffin.storage.tables import TableStore
 __all__ = ["PublishConfig", "online_asset", "publish_as_of"]
 
 
-class PublishConfig(dg.Config):  # type: ignore[misc]  # dagster's Config base is untyped
+class PublishConfig(dg.Config):
     """What a publishing run may be told."""
 
     as_of: str | None = None

@@ -23,7 +23,8 @@ def importance_png(importance: Mapping[str, float]) -> bytes:
     axes.barh([name for name, _ in top], [weight for _, weight in top], color="#4a7ebb")
     axes.set_xlabel("importance (gain)")
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

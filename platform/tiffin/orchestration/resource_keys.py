@@ -58,10 +58,10 @@ class Promotions(Protocol):
 class Endpoint(Protocol):
     """What answers predictions."""
 
-    def wait_live(self, name: str, manifest: str) -> float:
-        """Wait until deployment `name` serves from `manifest`; returns the seconds it took.
+    def wait_live(self, team: str, name: str, manifest: str) -> float:
+        """Wait until deployment `team/name` serves from `manifest`; returns the seconds it took.
 
         Raises:
-            NotReady: it did not in time; the message carries the agent's own reasons.
+            NotReady: it did not in time. Denied: the manifest was refused for good. Both carry the agent's reasons.
         """
         ...

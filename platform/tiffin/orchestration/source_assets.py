@@ -1,7 +1,6 @@
 """A raw table that this team lands."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 import dagster as dg
 import pyarrow as pa
 

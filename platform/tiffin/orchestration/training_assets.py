@@ -1,10 +1,9 @@
 """A training table and the model versions that are learnt from it."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -79,7 +78,11 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         with failures():
             built = build(table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run_id)
         return dg.MaterializeResult(
-            metadata={**replaced_metadata(built.replaced), "dagster/row_count": built.table.rows, "null_share": dg.MetadataValue.json(built.null_share)},
+            metadata={
+                **replaced_metadata(built.replaced),
+                "dagster/row_count": built.table.rows,
+                "null_share": dg.MetadataValue.json(built.null_share),
+            },
             data_version=dg.DataVersion(built.table.digest),
         )
 
@@ -171,15 +174,16 @@ def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord]) -> dg
         tables: dg.ResourceParam[TableStore],
         dev_objects: dg.ResourceParam[ObjectStore],
         prod_objects: dg.ResourceParam[ProdReader],
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         with failures():
             digest, record, trained = train_version(
                 model, team=team, views=views, tables=tables, dev=dev_objects, prod=prod_objects, run_id=context.run_id
             )
-        return dg.MaterializeResult(
+        yield gates_result(record)
+        yield dg.MaterializeResult(
+            asset_key=key,
             metadata=model_metadata(record, digest, importance_markdown(trained.importance)),
             data_version=dg.DataVersion(digest),
-            check_results=[gates_result(record)],
         )
 
     return model_versions

@@ -1,7 +1,6 @@
 """A feature view's offline partitions: one day or a range of days in one call and one commit."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 

@@ -15,7 +15,7 @@ from tiffin.registry.references import RECORD_TYPES, AnyRecord, check_path, home
 from tiffin.storage.layout import RecordKind, blob_key, manifest_key
 from tiffin.storage.objects import ObjectStore, put_blob
 
-__all__ = ["current", "file_refs", "load_model", "load_record", "save_model", "save_record"]
+__all__ = ["current", "file_refs", "load_model", "load_record", "publish_record", "save_model", "save_record"]
 
 
 def file_refs(files: Mapping[str, bytes]) -> tuple[FileRef, ...]:
@@ -34,6 +34,13 @@ def save_record(store: ObjectStore, record: AnyRecord) -> str:
         ) from err
     digest = digest_bytes(data)
     store.put(manifest_key(kind_of(record), digest), data)
+    return digest
+
+
+def publish_record(dev: ObjectStore, record: AnyRecord, *, now: Clock = wall_clock) -> str:
+    """Write a record and make dev's pointer of its team and name say so: what `tiffin promote` takes by default."""
+    digest = save_record(dev, record)
+    move(dev, kind_of(record), *home_of(record), digest, now=now)
     return digest
 
 
@@ -75,9 +82,7 @@ def save_model(dev: ObjectStore, record: ModelRecord, files: Mapping[str, bytes]
             )
     for data in files.values():
         put_blob(dev, data)
-    digest = save_record(dev, record)
-    move(dev, "model", *home_of(record), digest, now=now)
-    return digest
+    return publish_record(dev, record, now=now)
 
 
 def load_model(store: ObjectStore, digest: str) -> tuple[ModelRecord, dict[str, bytes]]:

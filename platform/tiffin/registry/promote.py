@@ -64,13 +64,16 @@ class Planned:
 
 @dataclass(slots=True)
 class Copier:
-    """Reads exact objects and brings them to prod, counting what it writes."""
+    """Reads exact objects and brings them to prod, counting what it writes.
+
+    `whole` says of each key that was read whether prod held it undamaged then.
+    """
 
     dev: ObjectStore
     prod: ObjectStore
     copied: int = 0
     copied_bytes: int = 0
-    whole: set[str] = field(default_factory=set)
+    whole: dict[str, bool] = field(default_factory=dict)
 
     def exact(self, key: str, digest: str, *, name: str) -> bytes:
         """The bytes of `digest`: from prod when they are whole there, else from dev.
@@ -79,8 +82,8 @@ class Copier:
             NotFound: in neither bucket. Corrupt: dev holds other bytes than the digest says.
         """
         in_prod = self.in_prod(key)
-        if in_prod is not None and digest_bytes(in_prod) == digest:
-            self.whole.add(key)
+        self.whole[key] = in_prod is not None and digest_bytes(in_prod) == digest
+        if in_prod is not None and self.whole[key]:
             return in_prod
         fix = "materialise the asset that writes it again; only exact bytes are promoted"
         return read_exact(self.dev, key, digest, name=name, where="the dev bucket", fix=fix)
@@ -94,10 +97,12 @@ class Copier:
 
     def place(self, key: str, data: bytes) -> None:
         """Make prod hold exactly `data`: nothing is written when it does; damage is mended."""
-        if key not in self.whole and self.in_prod(key) != data:
-            self.prod.put(key, data)
-            self.copied += 1
-            self.copied_bytes += len(data)
+        known = self.whole.get(key)
+        if known or (known is None and self.in_prod(key) == data):
+            return
+        self.prod.put(key, data)
+        self.copied += 1
+        self.copied_bytes += len(data)
 
 
 def promote(
@@ -108,6 +113,7 @@ def promote(
     prod: ObjectStore,
     signer: Signer,
     now: Clock = wall_clock,
+    home: tuple[str, str] | None = None,
     asked_at_us: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Promotion:
@@ -118,6 +124,7 @@ def promote(
 
     Args:
         dev: only read.
+        home: `(team, name)` that the caller means; a manifest of another is refused and not promoted.
         asked_at_us: when somebody wished it; a rollback of the same manifest after that stands.
         progress: called with objects done and objects in all.
 
@@ -130,6 +137,11 @@ def promote(
     """
     copier = Copier(dev, prod)
     plan = gather(copier, check_kind(kind), digest)
+    if home not in (None, home_of(plan[0].record)):
+        raise Invalid(
+            f"manifest {digest} is that of {title_of(plan[0].record)}, not of {title(kind, *home)}",
+            fix="check the digest: it was printed when the asset was materialised",
+        )
     blobs: dict[str, list[Reference]] = {}
     for planned in plan:
         for reference in references(planned.record):

@@ -86,8 +86,8 @@ class Golden:
                 raise Corrupt(
                     f"{of} answers {differing.size} of its {self.rows} golden rows differently: output {name!r}, row {row}: "
                     f"expected {expected.ravel()[row]!r}, found {found.ravel()[row]!r}",
-                    fix="the serving environment computes otherwise than training did: align numpy and the model runtime, or avoid functions "
-                    "whose last bit differs between versions, then materialise the deployment again",
+                    fix="the serving environment computes otherwise than training did: align numpy and the model runtime, "
+                    "or avoid functions whose last bit differs between versions; then materialise the deployment again",
                 )
 
 

@@ -83,6 +83,10 @@ class RepositoryFolder:
         """Make Triton see a change: it does not load an unchanged model again, not even a dead one."""
         os.utime(self.root / step / "1" / "model.py")
 
+    def is_step(self, name: str) -> bool:
+        """Whether a model is a program; the others are ensembles."""
+        return (self.root / name / "1" / "model.py").is_file()
+
     def names(self) -> set[str]:
         """Models that have a folder."""
         return {folder.name for folder in self.root.iterdir() if folder.is_dir()}

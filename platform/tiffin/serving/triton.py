@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +39,9 @@ KINDS: dict[str, type[PlatformError]] = {
     "StatusCode.NOT_FOUND": NotFound,
     "StatusCode.INVALID_ARGUMENT": Invalid,
 }
+
+
+NOISE = re.compile(r"\[request id: <id_unknown>\] |in ensemble '[^']*', ")
 
 
 class TritonFailed(PlatformError):
@@ -131,8 +135,10 @@ class Triton:
             yield
         except InferenceServerException as err:
             kind = KINDS.get(str(err.status()), TritonFailed)
-            text = str(err.message()).strip()
-            fix = {
+            found = NOISE.sub("", str(err.message())).strip()
+            # an error of ours from inside a step brings its own remedy
+            text, _, own_fix = found.partition("\n  fix: ")
+            fix = own_fix or {
                 NotReady: "start the stack with `tiffin up`, or look at the agent's /status",
                 NotFound: "look at the agent's /status for what is served here",
                 Invalid: "send what the endpoint declares: `tiffin predict NAME --help` lists it",

@@ -72,8 +72,9 @@ def build(
     records = joined_views(table, team=team, views=views)
     labels = labelled_rows(table, tables=tables, now=written_at)
     if not len(labels):
+        source, now = table.spine.source.name, f"{written_at:%Y-%m-%d %H:%M}"
         span = f"[{table.start or 'the beginning'}, {table.end or 'the end'})"
-        found = f"training table {table.name!r}: source {table.spine.source.name!r} has no label in {span} known at {written_at:%Y-%m-%d %H:%M}"
+        found = f"training table {table.name!r}: source {source!r} has no label in {span} known at {now}"
         raise Invalid(found, fix="widen start and end, land more of the source, or look whether the label is null everywhere")
     joined = join_views(labels, table, records, tables=tables, read_view=read_view, time=table.spine.time)
     replaced = tables.replace(f"{team}/{table.name}", joined, partitions=None, attempt=attempt)

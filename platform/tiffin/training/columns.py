@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import pyarrow as pa
 
 from tiffin.core.errors import Invalid, NotFound, nearest
+from tiffin.features.compute import KEY_ENCODING
 from tiffin.features.view import FeatureView
 from tiffin.manifests.records import ViewRecord
 from tiffin.training.table import Spine, TrainingTable, feature_column
 from tiffin.wire.schema import Column, RowSchema
 
-__all__ = ["KEY_ARROW", "batch_columns", "joined_views", "key_columns"]
-
-KEY_ENCODING = {"string": "str:32000", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64"}
-KEY_ARROW: dict[str, Any] = {"string": pa.string(), "int8": pa.int8(), "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64()}
+__all__ = ["batch_columns", "joined_views", "key_columns"]
 
 
 def key_columns(spine: Spine) -> tuple[Column, ...]:
@@ -56,8 +51,9 @@ def joined_views(table: TrainingTable, *, team: str, views: Mapping[str, ViewRec
             doing = f"training table {table.name!r} joins {ref!r} by {part.name!r}"
             if part.name not in ids:
                 raise Invalid(f"{doing}, which is no key of spine {table.spine.name!r}", fix=f"add '{part.name}: {part.type}' to its keys")
-            if ids[part.name] != part.type:
-                raise Invalid(f"{doing} of type {part.type}, the spine has {ids[part.name]}", fix=f"write '{part.name}: {part.type}' in the spine")
+            found = ids[part.name]
+            if found != part.type:
+                raise Invalid(f"{doing} of type {part.type}, the spine has {found}", fix=f"write '{part.name}: {part.type}' in the spine")
         records.append(record)
     return tuple(records)
 

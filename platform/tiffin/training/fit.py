@@ -23,6 +23,7 @@ from tiffin.training.trainer import Trainer, find_trainer
 __all__ = ["Trained", "measure", "train"]
 
 MIN_TRAINED, MIN_HELD_OUT = 20, 5
+WIDEN = "widen the table's start and end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,11 @@ def holdout(model: Model, times: np.ndarray) -> tuple[np.ndarray, int]:
         `(rows,)` bool, and the instant after which labels are held out, µs.
     """
     if not len(times):
-        raise Invalid(f"model {model.name!r}: its training table has no rows", fix="widen the table's start and end, or land more of its source")
+        raise Invalid(f"model {model.name!r}: its training table has no rows", fix=f"{WIDEN}, or land more of its source")
     start = int(times.max()) - model.holdout // timedelta(microseconds=1)
     held = times > start
     if (~held).sum() < MIN_TRAINED or held.sum() < MIN_HELD_OUT:
         found = f"{(~held).sum()} labels up to the last {model.holdout} and {held.sum()} within them"
         need = f"at least {MIN_TRAINED} to train and {MIN_HELD_OUT} to measure"
-        raise Invalid(f"model {model.name!r}: there are {found}; needed are {need}", fix="change holdout=, or widen the table's start and end")
+        raise Invalid(f"model {model.name!r}: there are {found}; needed are {need}", fix=f"change holdout=, or {WIDEN}")
     return held, start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +24,22 @@ OBJECTIVES = (
 """One number per row, learnt from the matrix and the label alone."""
 
 ALLOWED = frozenset(
-    """
-    alpha bagging_fraction bagging_freq bagging_seed bin_construct_sample_cnt boost_from_average boosting cat_l2 cat_smooth
-    categorical_feature data_random_seed data_sample_strategy drop_rate drop_seed enable_bundle extra_seed extra_trees fair_c
-    feature_contri feature_fraction feature_fraction_bynode feature_fraction_seed feature_pre_filter interaction_constraints
-    is_enable_sparse is_unbalance lambda_l1 lambda_l2 learning_rate linear_lambda linear_tree max_bin max_bin_by_feature
-    max_cat_threshold max_cat_to_onehot max_delta_step max_depth max_drop min_data_in_bin min_data_in_leaf
-    min_data_per_group min_gain_to_split min_sum_hessian_in_leaf monotone_constraints monotone_constraints_method
-    monotone_penalty neg_bagging_fraction num_grad_quant_bins num_iterations num_leaves objective objective_seed other_rate
-    path_smooth poisson_max_delta_step pos_bagging_fraction quant_train_renew_leaf reg_sqrt saved_feature_importance_type
-    scale_pos_weight sigmoid skip_drop stochastic_rounding top_rate tweedie_variance_power uniform_drop use_missing
-    use_quantized_grad xgboost_dart_mode zero_as_missing
-    """.split()
+    re.findall(
+        r"\w+",
+        """
+        alpha bagging_fraction bagging_freq bagging_seed bin_construct_sample_cnt boost_from_average boosting cat_l2
+        cat_smooth categorical_feature data_random_seed data_sample_strategy drop_rate drop_seed enable_bundle
+        extra_seed extra_trees fair_c feature_contri feature_fraction feature_fraction_bynode feature_fraction_seed
+        feature_pre_filter interaction_constraints is_enable_sparse is_unbalance lambda_l1 lambda_l2 learning_rate
+        linear_lambda linear_tree max_bin max_bin_by_feature max_cat_threshold max_cat_to_onehot max_delta_step
+        max_depth max_drop min_data_in_bin min_data_in_leaf min_data_per_group min_gain_to_split min_sum_hessian_in_leaf
+        monotone_constraints monotone_constraints_method monotone_penalty neg_bagging_fraction num_grad_quant_bins
+        num_iterations num_leaves objective objective_seed other_rate path_smooth poisson_max_delta_step
+        pos_bagging_fraction quant_train_renew_leaf reg_sqrt saved_feature_importance_type scale_pos_weight sigmoid
+        skip_drop stochastic_rounding top_rate tweedie_variance_power uniform_drop use_missing use_quantized_grad
+        xgboost_dart_mode zero_as_missing
+        """,
+    )
 )
 """What shapes the trees. The rest names files, machines or devices, or is about other programs than `train`."""
 
@@ -116,6 +121,6 @@ def check_value(name: str, value: Any) -> Any:
 
 def plain_objective(objective: Any) -> Any:
     """LightGBM's other words for its regression losses."""
-    other = {"regression_l2": "regression", "l2": "regression", "mean_squared_error": "regression", "mse": "regression", "rmse": "regression"}
+    squared = dict.fromkeys(("regression_l2", "l2", "mean_squared_error", "mse", "rmse"), "regression")
     absolute = dict.fromkeys(("l1", "mean_absolute_error", "mae"), "regression_l1")
-    return (other | absolute).get(objective, objective)
+    return (squared | absolute).get(objective, objective)

@@ -12,9 +12,10 @@ from tiffin.asof.join import INSTANT, instants, times_us
 from tiffin.core.errors import Invalid, PlatformError, nearest
 from tiffin.core.units import to_us
 from tiffin.features.arrow_values import to_arrow, to_values
+from tiffin.features.compute import KEY_ARROW
 from tiffin.storage.tables import TableStore
 from tiffin.training.batch import called
-from tiffin.training.columns import KEY_ARROW, key_columns
+from tiffin.training.columns import key_columns
 from tiffin.training.table import Spine, TrainingTable
 from tiffin.wire.encodings import canonical
 from tiffin.wire.schema import Column

@@ -80,12 +80,13 @@ def find_trainer(name: str) -> Trainer:
     if name not in known:
         hint = nearest(name, known)
         raise NotFound(f"no trainer {name!r} is installed", fix=f"{hint}, or install a package with an entry point in {TRAINERS!r}")
+    found = f"trainer {name!r} ({known[name].value})"
     try:
         trainer = known[name].load()()
-    except ImportError as err:
-        raise Invalid(f"trainer {name!r} ({known[name].value}) cannot be imported: {err}", fix="install 'tiffin[training]'") from err
+    except (ImportError, AttributeError) as err:
+        raise Invalid(f"{found} cannot be imported: {err}", fix="install the packages that it needs, or correct the entry point") from err
     if not isinstance(trainer, Trainer):
-        raise Invalid(f"trainer {name!r} ({known[name].value}) has no fit and predict", fix="implement tiffin.training.trainer.Trainer")
+        raise Invalid(f"{found} has no fit and predict", fix="implement tiffin.training.trainer.Trainer")
     return trainer
 
 

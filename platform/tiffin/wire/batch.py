@@ -72,7 +72,9 @@ def stack(outputs: Mapping[str, Array], *, rows: int, function: str, inputs: Seq
         Invalid: naming the function, the input, what was found and what is allowed.
     """
     if not isinstance(outputs, Mapping) or not outputs:
-        refuse(function, f"returned {'nothing' if isinstance(outputs, Mapping) else type(outputs).__name__}", "return {input: (rows,) array}")
+        refuse(
+            function, f"returned {'nothing' if isinstance(outputs, Mapping) else type(outputs).__name__}", "return {input: (rows,) array}"
+        )
     names = tuple(outputs) if inputs is None else tuple(inputs)
     for name in outputs:
         if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):

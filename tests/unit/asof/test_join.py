@@ -26,7 +26,9 @@ def labels(times: list[int], **columns: Any) -> pa.Table:
 
 
 def rows(times: list[int], **columns: Any) -> pa.Table:
-    return pa.table({**columns, "event_time": instants(list(times)), "known_at": instants(list(times)), "written_at": instants([0] * len(times))})
+    return pa.table(
+        {**columns, "event_time": instants(list(times)), "known_at": instants(list(times)), "written_at": instants([0] * len(times))}
+    )
 
 
 def joined(left: pa.Table, right: pa.Table, keys: list[str], features: list[str], ttl_us: int | None = None) -> pa.Table:
@@ -133,7 +135,10 @@ def test_no_labels_give_no_rows() -> None:
 
 
 def test_tables_in_many_chunks_join_like_whole_ones() -> None:
-    left, right = labels(list(range(50)), k=[i % 5 for i in range(50)]), rows(list(range(30)), k=[i % 5 for i in range(30)], x=list(range(30)))
+    left, right = (
+        labels(list(range(50)), k=[i % 5 for i in range(50)]),
+        rows(list(range(30)), k=[i % 5 for i in range(30)], x=list(range(30))),
+    )
     cut = pa.concat_tables([left.slice(i, 7) for i in range(0, 50, 7)]), pa.concat_tables([right.slice(i, 4) for i in range(0, 30, 4)])
 
     assert joined(*cut, ["k"], ["x"]).equals(joined(left, right, ["k"], ["x"]))

@@ -156,7 +156,11 @@ def test_an_error_nobody_meant_is_told_with_its_cause(driver: ModuleType) -> Non
                 "__typename": "ExecutionStepFailureEvent",
                 "stepKey": "eta__eta",
                 "message": "failed",
-                "error": {"message": "Error occurred while executing op", "className": "DagsterExecutionStepExecutionError", "causes": [cause]},
+                "error": {
+                    "message": "Error occurred while executing op",
+                    "className": "DagsterExecutionStepExecutionError",
+                    "causes": [cause],
+                },
                 "failureMetadata": None,
             }
         ],
@@ -171,4 +175,6 @@ def test_a_webserver_that_does_not_answer_is_named_with_a_fix(driver: ModuleType
 
 
 def test_the_driver_does_not_import_the_library() -> None:
-    assert "tiffin" not in {line.split()[1].partition(".")[0] for line in PATH.read_text().splitlines() if line.startswith(("import ", "from "))}
+    assert "tiffin" not in {
+        line.split()[1].partition(".")[0] for line in PATH.read_text().splitlines() if line.startswith(("import ", "from "))
+    }

@@ -9,7 +9,7 @@ from tests.registry_records import fixed_now, make_model, make_view, write_model
 from tiffin.core.errors import Corrupt, Denied, Invalid, NotFound
 from tiffin.core.units import to_us
 from tiffin.manifests.records import Pointer
-from tiffin.registry.models import current, file_refs, load_model, load_record, save_model, save_record
+from tiffin.registry.models import current, file_refs, load_model, load_record, publish_record, save_model, save_record
 from tiffin.storage.layout import blob_key, manifest_key, pointer_key
 
 FILES = {"model.txt": b"tree", "meta/inputs.json": b"[]"}
@@ -63,6 +63,14 @@ def test_a_record_is_stored_under_its_address(dev: MemoryStore) -> None:
 
     assert digest == make_view().address
     assert load_record(dev, "view", digest) == make_view()
+
+
+def test_publishing_a_record_moves_its_own_dev_pointer(dev: MemoryStore) -> None:
+    digest = publish_record(dev, make_view(), now=fixed_now)
+
+    pointer = current(dev, "view", "network", "carrier_delays")
+    assert pointer is not None
+    assert pointer.manifest == digest
 
 
 @pytest.mark.parametrize(

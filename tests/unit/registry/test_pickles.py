@@ -74,6 +74,7 @@ PICKLES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # pickletools reads a zip as opcodes first
 @pytest.mark.parametrize("data", PICKLES.values(), ids=PICKLES.keys())
 def test_a_pickle_under_an_innocent_name_is_found(data: bytes) -> None:
     assert find_pickle("model.txt", data) is not None

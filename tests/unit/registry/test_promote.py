@@ -318,6 +318,15 @@ def test_promote_refuses_a_record_whose_name_is_not_safe_as_a_key(dev: MemorySto
     assert prod.objects == {}
 
 
+def test_promote_refuses_the_manifest_of_another_deployment_than_the_caller_means(dev: MemoryStore, prod: MemoryStore) -> None:
+    edition = write_deployment(dev)
+
+    with pytest.raises(Invalid, match="is that of deployment 'eta/eta', not of deployment 'eta/fare'"):
+        promote_it(dev, prod, edition.digest, home=("eta", "fare"))
+    assert prod.objects == {}
+    assert promote_it(dev, prod, edition.digest, home=("eta", "eta")).changed
+
+
 def test_promote_refuses_what_is_not_in_dev_and_says_where_it_looked(dev: MemoryStore, prod: MemoryStore) -> None:
     refused(dev, prod, "ab" * 32, NotFound, f"no object 'manifests/deployment/{'ab' * 32}")
 
@@ -355,7 +364,7 @@ def crash_points() -> Iterator[tuple[int, bool]]:
         promote_it(WatchedStore(dev, tick), WatchedStore(prod, tick), write_deployment(dev, 2).digest)
 
     total = operations(second)
-    assert total > 30
+    assert total > 20
     for number in range(1, total + 1):
         yield number, False
         yield number, True

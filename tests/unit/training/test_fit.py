@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.training_problem import T0, at, make_model, make_spine, make_table, prepare, records, training_rows
 
+from tests.training_problem import T0, at, make_model, make_spine, make_table, prepare, records, training_rows
 from tiffin.core.errors import Invalid, NotFound
 from tiffin.core.units import to_us
 from tiffin.features.feature_types import String

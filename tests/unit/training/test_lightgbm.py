@@ -122,10 +122,10 @@ def test_what_lightgbm_refuses_is_our_error() -> None:
 
 
 def test_a_damaged_model_file_is_corrupt() -> None:
-    with pytest.raises(Corrupt, match="model.txt"):
+    with pytest.raises(Corrupt, match=r"model\.txt"):
         LightGBMTrainer().predict({MODEL_FILE: b"tree\nnot a model"}, np.zeros((1, 3)))
 
 
 def test_a_missing_model_file_is_named() -> None:
-    with pytest.raises(Invalid, match="other.bin"):
+    with pytest.raises(Invalid, match=r"other\.bin"):
         LightGBMTrainer().predict({"other.bin": b""}, np.zeros((1, 3)))

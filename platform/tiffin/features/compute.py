@@ -1,0 +1,199 @@
+"""One window of a view: run its transform, check what came out, bring every value to its encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tiffin.core.errors import Invalid, nearest
+from tiffin.core.units import from_us, to_us
+from tiffin.engines.arrow import ArrowEngine
+from tiffin.engines.duckdb import DuckEngine
+from tiffin.features.arrow_values import to_arrow, to_values
+from tiffin.features.source_rows import window_rows
+from tiffin.features.view import FeatureView, Window
+from tiffin.wire.encodings import Values, canonical
+from tiffin.wire.schema import Column
+
+__all__ = ["EVENT_TIME", "KEY_ARROW", "KEY_ENCODING", "KNOWN_AT", "ViewEngine", "compute", "subject_of"]
+
+EVENT_TIME, KNOWN_AT = "event_time", "known_at"
+INSTANT = pa.timestamp("us", tz="UTC")
+KEY_ENCODING = {"string": "str:32000", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64"}
+KEY_ARROW = {"string": pa.string(), "int8": pa.int8(), "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64()}
+
+
+class ViewEngine:
+    """A view's transform on the engine that its code asks for; made once for many windows."""
+
+    def __init__(self, view: FeatureView) -> None:
+        self.view = view
+        self.table_name = view.source.name.rpartition("/")[2]
+        self.sql = DuckEngine() if view.sql is not None else None
+        self.python = ArrowEngine()
+
+    def transformed(self, window: Window, rows: pa.Table) -> pa.Table:
+        """What the team's code makes of `rows`, unchecked."""
+        subject = subject_of(self.view, window)
+        tables = {self.table_name: rows}
+        if self.sql is not None:
+            assert self.view.sql is not None
+            return self.sql.transform(self.view.sql, tables, {"start": window.start, "end": window.end}, subject=subject)
+        transform = self.view.transform
+        assert transform is not None
+        return self.python.transform(lambda _, __: transform(rows, window), tables, {}, subject=subject)
+
+    def compute(self, window: Window, rows: pa.Table) -> pa.Table:
+        """`compute` over rows that were sliced already."""
+        return canonical_rows(self.view, window, self.transformed(window, rows))
+
+
+def compute(view: FeatureView, window: Window, rows: pa.Table) -> pa.Table:
+    """Features of one window.
+
+    Args:
+        rows: the source's rows; those outside `[window.end - lookback, window.end)` by the source's
+            time are left out before the transform sees them.
+
+    Returns:
+        Key columns, features, `event_time`, `known_at`, sorted by key and event time. Every value is
+        in its declared encoding: computing it again gives the same bits.
+
+    Raises:
+        Invalid: the transform failed, or its result breaks a rule: columns, types, null or repeated
+            keys, event times, values. Names view, partition, column, found, allowed.
+    """
+    known = window_rows(rows, view.source.time, window.end - view.lookback, window.end)
+    return ViewEngine(view).compute(window, known)
+
+
+def subject_of(view: FeatureView, window: Window) -> str:
+    """What errors call one window of a view."""
+    return f"view {view.name!r}, partition {window.partition}"
+
+
+def canonical_rows(view: FeatureView, window: Window, result: pa.Table) -> pa.Table:
+    """Check a transform's result and bring it to the stored form."""
+    subject = subject_of(view, window)
+    check_columns(view, result, subject)
+    columns: dict[str, pa.Array] = {}
+    for field in view.entity.fields:
+        columns[field.name] = key_column(result[field.name], field.name, field.type, subject)
+    for feature in view.features:
+        columns[feature.name] = feature_column(result[feature.name], feature.column, feature.type.arrow, subject)
+    columns[EVENT_TIME] = event_times(view, window, result, subject)
+    delay_us = view.delay // timedelta(microseconds=1)
+    columns[KNOWN_AT] = pc.add(columns[EVENT_TIME].cast(pa.int64()), delay_us).cast(INSTANT)
+    return sorted_rows(pa.table(columns), [*view.entity.key_names, EVENT_TIME], subject)
+
+
+def check_columns(view: FeatureView, result: pa.Table, subject: str) -> None:
+    """Keys and features, each once, and nothing else but an event time."""
+    found, needed = result.column_names, [*view.entity.key_names, *(feature.name for feature in view.features)]
+    for name in found:
+        if found.count(name) > 1:
+            raise Invalid(f"{subject}: its result has {found.count(name)} columns {name!r}", fix="return each column once")
+    extra = [name for name in found if name not in needed and name != EVENT_TIME]
+    for name in needed:
+        if name not in found:
+            raise Invalid(
+                f"{subject}: its result has no column {name!r}; it has {', '.join(found) or 'none'}",
+                fix=f"return the key and every declared feature ({nearest(name, extra)})"
+                if extra
+                else "return the key and every declared feature",
+            )
+    for name in extra:
+        fix = "leave it out: known_at is the event time plus the view's delay" if name == KNOWN_AT else nearest(name, needed)
+        raise Invalid(
+            f"{subject}: its result has a column {name!r}, which is not declared; allowed are {', '.join(needed)} and {EVENT_TIME}",
+            fix=fix if fix.startswith(("did", "leave")) else "drop it, or declare it as a Feature",
+        )
+
+
+def key_column(array: pa.ChunkedArray, name: str, kind: str, subject: str) -> pa.Array:
+    """One part of the key: no nulls, text in NFC, numbers in range."""
+    if array.null_count:
+        row = int(pc.index(pc.is_null(array), True).as_py())
+        raise Invalid(
+            f"{subject}: key {name!r}, row {row}: found null, expected {kind}",
+            fix=f"leave out rows without a key: rows.filter(pc.is_valid(rows[{name!r}])), or `where {name} is not null`",
+        )
+    return feature_column(array, Column(name, KEY_ENCODING[kind], nullable=False), KEY_ARROW[kind], subject)
+
+
+def feature_column(array: pa.ChunkedArray, column: Column, kind: pa.DataType, subject: str) -> pa.Array:
+    """One column in its declared encoding, as Arrow."""
+    try:
+        return to_arrow(canonical(column, to_values(array, column)), kind)
+    except Invalid as err:
+        raise Invalid(f"{subject}: {err.message}", fix=err.fix, context=err.context) from err
+
+
+def event_times(view: FeatureView, window: Window, result: pa.Table, subject: str) -> pa.Array:
+    """The result's own event times, or the window's end for every row.
+
+    A row's facts are complete at its event time, so it lies in `(start, end]`: a row complete at the
+    start belongs to the window before.
+    """
+    start, end = to_us(window.start), to_us(window.end)
+    if EVENT_TIME not in result.column_names:
+        us = np.full(result.num_rows, end, np.int64)
+    else:
+        column = Column(EVENT_TIME, "ts", nullable=False)
+        try:
+            values = canonical(column, to_values(result[EVENT_TIME], column))
+        except Invalid as err:
+            raise Invalid(f"{subject}: {err.message}", fix="give every row its event time, timestamp[us, tz=UTC]") from err
+        assert isinstance(values, Values)
+        us = values.data
+        refuse_times(
+            us, us > end, subject, f"at most the window's end {shown(end)}", "a row may use nothing after the window: drop later rows"
+        )
+        refuse_times(us, us <= start, subject, f"after the window's start {shown(start)}", "an earlier row belongs to an earlier partition")
+    schema = view.row_schema
+    ticks, rest = np.divmod(us - schema.epoch_us, schema.unit_us)
+    unit = f"a whole multiple of {schema.unit_us} µs"
+    refuse_times(us, rest != 0, subject, unit, f"round up to {unit}: event times are stored in that unit")
+    refuse_times(us, (ticks < 0) | (ticks >= 2**32), subject, "in the range of the schema's unit", "use a coarser unit or a later epoch")
+    return pa.array(us, pa.int64()).cast(INSTANT)
+
+
+def refuse_times(us: np.ndarray, bad: np.ndarray, subject: str, allowed: str, fix: str) -> None:
+    """Raise Invalid for the first bad event time."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise Invalid(f"{subject}: column {EVENT_TIME!r}, row {row}: found {shown(int(us[row]))}, expected {allowed}", fix=fix)
+
+
+def shown(us: int) -> str:
+    """An instant as people read it."""
+    try:
+        return from_us(us).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError):
+        return f"{us} µs since 1970"
+
+
+def sorted_rows(table: pa.Table, by: Sequence[str], subject: str) -> pa.Table:
+    """Rows in the order of `by`, each combination once."""
+    ordered = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in by])).combine_chunks()
+    if ordered.num_rows > 1:
+        same = None
+        for name in by:
+            column = ordered[name].chunk(0)
+            equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
+            same = equal if same is None else pc.and_(same, equal)
+        row = pc.index(same, True).as_py()
+        if row >= 0:
+            first = ordered.slice(row, 1).to_pylist()[0]
+            found = ", ".join(
+                f"{name}={first[name].isoformat() if isinstance(first[name], datetime) else repr(first[name])}" for name in by
+            )
+            raise Invalid(
+                f"{subject}: found two rows for {found}, expected one per key and event time",
+                fix=f"group by {', '.join(by[:-1])}, or give the rows different event times",
+            )
+    return ordered

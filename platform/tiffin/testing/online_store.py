@@ -1,0 +1,310 @@
+"""The conformance kit of `tiffin.online.store.OnlineStore`.
+
+Run it over a server: `python -m tiffin.testing.online_store URL [--seed N] [--cases DIR]`; it works on views of its own
+under the team `conformance`. Every `*.segment` in DIR is a segment (`tiffin.wire.segments`) whose rows are used as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tiffin.core.digests import digest_bytes
+from tiffin.core.errors import Conflict, PlatformError
+from tiffin.online.editions import Edition, LiveState
+from tiffin.online.redis import connect
+from tiffin.online.redis_store import RedisStore
+from tiffin.online.store import OnlineStore
+from tiffin.wire.encodings import Ragged, Values, strings
+from tiffin.wire.keys import encode_keys
+from tiffin.wire.rows import Packed, pack, split_rows, unpack
+from tiffin.wire.schema import Column, RowSchema
+from tiffin.wire.segments import read_segment
+
+__all__ = ["RULES", "Case", "check_online_store", "generated_cases", "read_cases"]
+
+TEAM = "conformance"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Rows of one schema at three ages: the same keys, rising event times.
+
+    Args:
+        older, rows, newer: `(keys,)` packed rows each.
+    """
+
+    name: str
+    schema: RowSchema
+    keys: list[bytes]
+    older: list[bytes]
+    rows: list[bytes]
+    newer: list[bytes]
+
+
+def make_case(name: str, schema: RowSchema, keys: list[bytes], packed: Packed) -> Case:
+    """The rows, and the same values an event-time unit before and after."""
+    columns, event_time_us = unpack(schema, packed)
+    ages = [split_rows(pack(schema, columns, event_time_us + shift * schema.unit_us)) for shift in (-1, 0, 1)]
+    return Case(name, schema, keys, *ages)
+
+
+def generated_cases(seed: int) -> Iterator[Case]:
+    """A few rows with difficult keys, and more than one batch of plain ones."""
+    random = np.random.default_rng(seed)
+    schema = RowSchema(7, (Column("number", "f32"), Column("text", "str:30")))
+    difficult = ["", "*", "[a-z]*", "{tag}", "a b", "a\0b", "\0", "é", "東京", "\r\n", "x" * 300, "?", "\\"]
+    many = [f"key {number}" for number in random.permutation(2345).tolist()]
+    for name, names in (("difficult keys", difficult), ("many keys", many)):
+        columns: dict[str, Values | Ragged] = {
+            "number": Values(random.normal(size=len(names))),
+            "text": strings([text[:7] for text in names]),
+        }
+        # at 2**31, where a signed comparison would go wrong
+        times = (2**31 - np.arange(len(names)) % 2) * schema.unit_us
+        yield make_case(name, schema, encode_keys([("id", "string")], {"id": names})[0], pack(schema, columns, times))
+
+
+def read_cases(folder: Path) -> Iterator[Case]:
+    """The `*.segment` files of a folder, in order of their names."""
+    for path in sorted(folder.glob("*.segment")):
+        segment = read_segment(path.read_bytes(), name=path.name)
+        yield make_case(path.stem, segment.schema, segment.keys, segment.packed)
+
+
+class Counted:
+    """A `progress` that remembers."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.seen.append((done, total))
+
+
+def make_edition(case: Case, view: str, rows: Sequence[bytes], *, deltas: tuple[str, ...] = ()) -> Edition:
+    """An edition of these rows that nobody has claimed."""
+    base = digest_bytes(b"".join(rows))
+    return Edition(TEAM, view, "", digest_bytes(f"{view} {base} {deltas}".encode()), base, deltas, case.schema, 1, None, None)
+
+
+def new_view() -> str:
+    """A view that no run used before."""
+    return f"kit_{secrets.token_hex(6)}"
+
+
+def publish(store: OnlineStore, case: Case, view: str, rows: list[bytes]) -> LiveState:
+    """Claim, load, flip."""
+    edition = store.claim(make_edition(case, view, rows))
+    live = store.state(TEAM, view)
+    store.load(edition, case.keys, rows, progress=Counted())
+    return store.flip(edition, expected=live)
+
+
+def must_conflict(act: Callable[[], object], *, what: str) -> None:
+    """Something that has to raise Conflict."""
+    try:
+        act()
+    except Conflict:
+        return
+    raise AssertionError(f"{what} was accepted")
+
+
+def an_unknown_view_has_no_state(store: OnlineStore, case: Case) -> None:
+    assert store.state(TEAM, new_view()) is None, "a view that was never published has a state"
+
+
+def rows_come_back_byte_for_byte(store: OnlineStore, case: Case) -> None:
+    live = publish(store, case, new_view(), case.rows).current
+    assert store.rows(live, case.keys) == case.rows, "rows differ from what was loaded"
+    asked = [*case.keys[:2], b"no such key", case.keys[0]]
+    expected = [*case.rows[:2], None, case.rows[0]]
+    assert store.rows(live, asked) == expected, "rows are not in the order of the keys"
+
+
+def an_equal_content_gets_its_token_again(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    first, again = (store.claim(make_edition(case, view, case.rows)) for _ in range(2))
+    other = store.claim(make_edition(case, view, case.newer))
+    assert first.generation == again.generation, "a retry would load its rows a second time under another token"
+    assert first.generation != other.generation, "two editions share a token"
+
+
+def nothing_is_live_before_the_flip(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    live = publish(store, case, view, case.rows)
+    edition = store.claim(make_edition(case, view, case.newer))
+    store.load(edition, case.keys, case.newer, progress=Counted())
+    assert store.state(TEAM, view) == live, "loading alone changed what is live"
+    assert store.rows(live.current, case.keys) == case.rows, "loading changed rows that are live"
+
+
+def a_flip_keeps_the_generation_before(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    first = publish(store, case, view, case.rows)
+    second = publish(store, case, view, case.newer)
+    assert store.state(TEAM, view) == second, "the state is not what the flip returned"
+    assert second.previous == first.current, "the generation before is not kept as the previous"
+    back = store.flip(first.current, expected=second)
+    assert (back.current, back.previous) == (first.current, second.current), "a rollback does not exchange the two"
+    assert store.rows(back.current, case.keys) == case.rows, "the rows of the generation before are gone"
+
+
+def a_flip_may_be_repeated(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    before = publish(store, case, view, case.rows)
+    edition = store.claim(make_edition(case, view, case.newer))
+    store.load(edition, case.keys, case.newer, progress=Counted())
+    assert store.flip(edition, expected=before) == store.flip(edition, expected=before), "a repeated flip gives another state"
+
+
+def a_flip_over_something_else_is_a_conflict(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    first = publish(store, case, view, case.rows)
+    second = publish(store, case, view, case.newer)
+    third = store.claim(make_edition(case, view, case.older))
+    store.load(third, case.keys, case.older, progress=Counted())
+    must_conflict(lambda: store.flip(third, expected=first), what="a flip that expected an earlier state")
+    must_conflict(lambda: store.flip(third, expected=None), what="a flip that expected an empty server")
+    assert store.state(TEAM, view) == second, "a refused flip changed the state"
+
+
+def a_flip_to_an_unclaimed_generation_is_a_conflict(store: OnlineStore, case: Case) -> None:
+    edition = make_edition(case, new_view(), case.rows).with_generation("aaaaaa")
+    must_conflict(lambda: store.flip(edition, expected=None), what="a generation that nobody loaded")
+
+
+def a_newer_row_replaces_an_older_and_not_the_reverse(store: OnlineStore, case: Case) -> None:
+    view, half = new_view(), len(case.keys) // 2
+    live = publish(store, case, view, case.rows)
+    target = replace(live.current, deltas=("d" * 64,))
+    delta = [*case.older[:half], *case.newer[half:]]
+    written = store.apply(target, case.keys, delta, expected=live, progress=Counted())
+    assert store.rows(target, case.keys) == [*case.rows[:half], *case.newer[half:]], "the guard let an older row win, or a newer one lose"
+    assert written == len(case.keys) - half, f"{written} rows are said to be written"
+    assert store.apply(target, case.keys, delta, expected=live, progress=Counted()) == written, (
+        "a repeated delta is not written like the first"
+    )
+
+
+def an_equal_event_time_is_replaced(store: OnlineStore, case: Case) -> None:
+    live = publish(store, case, new_view(), case.rows)
+    other = [row[:-1] + bytes([row[-1] ^ 1]) for row in case.rows]
+    store.apply(live.current, case.keys, other, expected=live, progress=Counted())
+    assert store.rows(live.current, case.keys) == other, "a repaired row of the same event time was ignored"
+
+
+def a_delta_adds_unknown_keys(store: OnlineStore, case: Case) -> None:
+    live = publish(store, case, new_view(), case.rows)
+    new = [key + b" new" for key in case.keys]
+    assert store.apply(live.current, new, case.older, expected=live, progress=Counted()) == len(new), "new keys are not counted"
+    assert store.rows(live.current, new) == case.older, "new keys are not stored"
+
+
+def a_delta_on_another_state_is_a_conflict(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    first = publish(store, case, view, case.rows)
+    publish(store, case, view, case.newer)
+    must_conflict(
+        lambda: store.apply(first.current, case.keys, case.newer, expected=first, progress=Counted()), what="a delta of an earlier state"
+    )
+    assert store.rows(first.current, case.keys) == case.rows, "a refused delta wrote rows"
+
+
+def collection_keeps_the_live_and_the_previous(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    first, second, third = (publish(store, case, view, rows) for rows in (case.older, case.rows, case.newer))
+    removed = store.collect(TEAM, view, progress=Counted())
+    assert removed == len(case.keys), f"{removed} rows were collected instead of {len(case.keys)}"
+    assert store.rows(first.current, case.keys) == [None] * len(case.keys), "rows of a dead generation are left"
+    assert store.rows(second.current, case.keys) == case.rows, "the previous generation was collected"
+    assert store.rows(third.current, case.keys) == case.newer, "the live generation was collected"
+    assert store.collect(TEAM, view, progress=Counted()) == 0, "a second collection finds something"
+
+
+def a_half_loaded_generation_is_collected_and_cannot_go_on(store: OnlineStore, case: Case) -> None:
+    view, half = new_view(), len(case.keys) // 2
+    live = publish(store, case, view, case.rows)
+    dead = store.claim(make_edition(case, view, case.newer))
+    store.load(dead, case.keys[:half], case.newer[:half], progress=Counted())
+    assert store.collect(TEAM, view, progress=Counted()) == half, "rows of a publisher that died are left"
+    must_conflict(
+        lambda: store.load(dead, case.keys[half:], case.newer[half:], progress=Counted()), what="more rows of a collected generation"
+    )
+    must_conflict(lambda: store.flip(dead, expected=live), what="a flip to a collected generation")
+    publish(store, case, view, case.newer)
+
+
+def two_views_do_not_meet(store: OnlineStore, case: Case) -> None:
+    first, second = new_view(), new_view()
+    one, other = publish(store, case, first, case.rows), publish(store, case, second, case.newer)
+    store.collect(TEAM, second, progress=Counted())
+    assert store.rows(one.current, case.keys) == case.rows, "another view's rows or collection changed this one's"
+    assert store.rows(other.current, case.keys) == case.newer, "another view's rows changed this one's"
+
+
+def progress_counts_acknowledged_rows(store: OnlineStore, case: Case) -> None:
+    view, progress = new_view(), Counted()
+    edition = store.claim(make_edition(case, view, case.rows))
+    store.load(edition, case.keys, case.rows, progress=progress)
+    done = [count for count, _ in progress.seen]
+    assert done == sorted(set(done)), f"progress goes {done}"
+    assert progress.seen[-1] == (len(case.keys), len(case.keys)), f"progress ends at {progress.seen[-1]}"
+
+
+Rule = Callable[[OnlineStore, Case], None]
+RULES: Mapping[str, Rule] = {
+    rule.__name__.replace("_", " "): rule
+    for rule in (
+        an_unknown_view_has_no_state,
+        rows_come_back_byte_for_byte,
+        an_equal_content_gets_its_token_again,
+        nothing_is_live_before_the_flip,
+        a_flip_keeps_the_generation_before,
+        a_flip_may_be_repeated,
+        a_flip_over_something_else_is_a_conflict,
+        a_flip_to_an_unclaimed_generation_is_a_conflict,
+        a_newer_row_replaces_an_older_and_not_the_reverse,
+        an_equal_event_time_is_replaced,
+        a_delta_adds_unknown_keys,
+        a_delta_on_another_state_is_a_conflict,
+        collection_keeps_the_live_and_the_previous,
+        a_half_loaded_generation_is_collected_and_cannot_go_on,
+        two_views_do_not_meet,
+        progress_counts_acknowledged_rows,
+    )
+}
+
+
+def check_online_store(store: OnlineStore, *, seed: int = 0, cases: Path | None = None) -> list[str]:
+    """Every broken rule as `case: rule: what was found`; empty means that the store conforms."""
+    problems = []
+    for case in [*generated_cases(seed), *(read_cases(cases) if cases else ())]:
+        for name, rule in RULES.items():
+            try:
+                rule(store, case)
+            except (AssertionError, PlatformError) as err:
+                problems.append(f"{case.name}: {name}: {err}")
+    return problems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 when the store conforms, 1 when it does not."""
+    parser = argparse.ArgumentParser(prog="python -m tiffin.testing.online_store", description="Check an online store.")
+    parser.add_argument("url", help="redis:// URL of a publisher's user")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the generated cases")
+    parser.add_argument("--cases", type=Path, default=None, help="folder of *.segment files")
+    given = parser.parse_args(arguments)
+    problems = check_online_store(RedisStore(connect(given.url)), seed=given.seed, cases=given.cases)
+    sys.stdout.write("\n".join([*problems, f"{len(problems)} broken rules"]) + "\n")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

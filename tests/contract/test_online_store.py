@@ -1,0 +1,167 @@
+"""The online store kit: ours passes on a real server, and broken stores do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.online_case import SCHEMA, T0, edition, started
+from tests.online_memory_store import MemoryOnlineStore, time_of
+from tiffin.online.editions import Edition, LiveState
+from tiffin.online.store import Progress
+from tiffin.testing.online_store import RULES, Case, check_online_store, generated_cases, main
+from tiffin.wire.rows import pack
+from tiffin.wire.segments import build_segment
+
+SMALL = next(iter(generated_cases(0)))
+
+
+@pytest.fixture(scope="module")
+def online(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("online")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("case", list(generated_cases(seed=5)), ids=lambda case: case.name)
+def test_the_redis_store_obeys(rule: str, case: Case, online) -> None:
+    RULES[rule](online.store(batch=500), case)
+
+
+def test_rows_from_a_folder_of_segments_are_checked_too(online, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = edition(1, range(40))
+    packed = pack(SCHEMA, rows.columns, rows.event_time_us)
+    segment = build_segment(SCHEMA, rows.keys, packed, team="network", view="congestion", start_us=T0, end_us=T0)
+    (tmp_path / "congestion.segment").write_bytes(segment)
+
+    assert main([online.server.publisher, "--seed", "3", "--cases", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "0 broken rules\n"
+
+
+class InventsAState(MemoryOnlineStore):
+    def state(self, team: str, view: str) -> LiveState | None:
+        made = Edition(team, view, "aaaaaa", "", "", (), SCHEMA, 0, None, None)
+        return super().state(team, view) or LiveState(made, None)
+
+
+class Truncates(MemoryOnlineStore):
+    def rows(self, edition: Edition, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [row and row[:5] for row in super().rows(edition, keys)]
+
+
+class NeverTheSameToken(MemoryOnlineStore):
+    def claim(self, edition: Edition) -> Edition:
+        self.claimed.get(edition.ref, {}).clear()
+        return super().claim(edition)
+
+
+class LoadsIntoTheLiveOne(MemoryOnlineStore):
+    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
+        super().load(edition, keys, rows, progress=progress)
+        live = self.states.get(edition.ref)
+        for key, row in zip(keys, rows, strict=True):
+            if live is not None:
+                self.held[edition.ref, live.current.generation, key] = row
+
+
+class ForgetsThePrevious(MemoryOnlineStore):
+    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+        state = LiveState(super().flip(edition, expected=expected).current, None)
+        self.states[edition.ref] = state
+        return state
+
+
+class FlipsOnce(MemoryOnlineStore):
+    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+        state = self.states.get(edition.ref)
+        assert state is None or state.current != edition, "already live"
+        return super().flip(edition, expected=expected)
+
+
+class FlipsOverAnything(MemoryOnlineStore):
+    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+        return super().flip(edition, expected=self.states.get(edition.ref))
+
+
+class FlipsToAnything(MemoryOnlineStore):
+    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+        self.claimed.setdefault(edition.ref, {}).setdefault(edition.generation, edition.content)
+        return super().flip(edition, expected=expected)
+
+
+class Signed(MemoryOnlineStore):
+    def wins(self, new: bytes, old: bytes) -> bool:
+        return (time_of(new) ^ 2**31) >= (time_of(old) ^ 2**31)
+
+
+class SkipsEqualTimes(MemoryOnlineStore):
+    def wins(self, new: bytes, old: bytes) -> bool:
+        return time_of(new) > time_of(old)
+
+
+class OnlyKnownKeys(MemoryOnlineStore):
+    def apply(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, expected: LiveState, progress: Progress) -> int:
+        known = [(k, r) for k, r in zip(keys, rows, strict=True) if (edition.ref, edition.generation, k) in self.held]
+        return super().apply(edition, [k for k, _ in known], [r for _, r in known], expected=expected, progress=progress)
+
+
+class AppliesToAnything(MemoryOnlineStore):
+    def apply(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, expected: LiveState, progress: Progress) -> int:
+        return super().apply(edition, keys, rows, expected=self.states[edition.ref], progress=progress)
+
+
+class CollectsThePrevious(MemoryOnlineStore):
+    def kept(self, live: LiveState) -> set[str]:
+        return {live.current.generation}
+
+
+class LoadsForEver(MemoryOnlineStore):
+    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
+        self.claimed.setdefault(edition.ref, {})[edition.generation] = edition.content
+        super().load(edition, keys, rows, progress=progress)
+
+
+class OneNamespace(MemoryOnlineStore):
+    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
+        super().load(edition, keys, rows, progress=progress)
+        for place in list(self.held):
+            for key, row in zip(keys, rows, strict=True):
+                if place[2] == key:
+                    self.held[place] = row
+
+
+class CountsBackwards(MemoryOnlineStore):
+    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
+        super().load(edition, keys, rows, progress=lambda done, total: progress(total - done, total))
+
+
+BROKEN: dict[str, type[MemoryOnlineStore]] = {
+    "an unknown view has no state": InventsAState,
+    "rows come back byte for byte": Truncates,
+    "an equal content gets its token again": NeverTheSameToken,
+    "nothing is live before the flip": LoadsIntoTheLiveOne,
+    "a flip keeps the generation before": ForgetsThePrevious,
+    "a flip may be repeated": FlipsOnce,
+    "a flip over something else is a conflict": FlipsOverAnything,
+    "a flip to an unclaimed generation is a conflict": FlipsToAnything,
+    "a newer row replaces an older and not the reverse": Signed,
+    "an equal event time is replaced": SkipsEqualTimes,
+    "a delta adds unknown keys": OnlyKnownKeys,
+    "a delta on another state is a conflict": AppliesToAnything,
+    "collection keeps the live and the previous": CollectsThePrevious,
+    "a half loaded generation is collected and cannot go on": LoadsForEver,
+    "two views do not meet": OneNamespace,
+    "progress counts acknowledged rows": CountsBackwards,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_kit_notices_a_store_that_breaks_one_rule(rule: str) -> None:
+    with pytest.raises(AssertionError):
+        RULES[rule](BROKEN[rule](), SMALL)
+
+
+def test_the_kit_accepts_the_simplest_store() -> None:
+    assert check_online_store(MemoryOnlineStore(), seed=1) == []

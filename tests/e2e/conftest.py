@@ -1,0 +1,28 @@
+"""One house for all stories: started, filled with the year, and taken down by pid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as grpc
+
+from tests.e2e.house import AS_OF, BIN, House
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(Path(tmp_path_factory.mktemp("house")))
+    try:
+        house.tiffin("up", "--as-of", AS_OF)
+        house.run(BIN / "python", "scripts/materialise.py", "--endpoint", house.dagster)
+        yield house
+    finally:
+        house.tiffin("down", check=False)
+
+
+@pytest.fixture
+def client(house: House) -> Iterator[grpc.InferenceServerClient]:
+    with grpc.InferenceServerClient(house.settings.need("triton_grpc")) as client:
+        yield client
