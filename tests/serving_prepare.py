@@ -29,8 +29,3 @@ def prepare(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def clip(scores: np.ndarray) -> dict[str, np.ndarray]:
     """Two outputs, one of them without an answer for low scores."""
     return {"delay": np.clip(scores, -5.0, 60.0), "risk": np.where(scores < 0.0, np.nan, scores / 100.0)}
-
-
-def double(scores: np.ndarray) -> dict[str, np.ndarray]:
-    """Another edition of `clip`."""
-    return {"delay": scores * 2.0, "risk": scores / 50.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -200,8 +201,12 @@ class Stage:
 
     def stubs(self, step: str) -> list[psutil.Process]:
         """Living python processes of a step (by its title) whose parent is this Triton."""
-        server = psutil.Process(self.triton.pid)
-        return [one for one in server.children(recursive=True) if any(f"/{step}--" in word for word in one.cmdline())]
+        found = []
+        for one in psutil.Process(self.triton.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie, which Triton does not collect
+                if any(f"/{step}--" in word for word in one.cmdline()):
+                    found.append(one)
+        return found
 
     def damage(self, digest: str) -> None:
         """Change one byte of a blob in prod."""
@@ -219,23 +224,20 @@ class Stage:
         """Empty the online store."""
         connect(self.valkey.admin).flushall()
 
-    def clear(self) -> None:
-        """As new, but the servers go on: no objects, no rows, no models, a fresh agent."""
-        import shutil
-
+    def reset(self, case: Case, digest: str) -> None:
+        """Only this edition in prod, whole; live, and nothing else remembered of what other tests did."""
         self.remote.down = False
-        self.flush()
-        client = Triton(self.triton.grpc)
-        for name, ready in sorted(client.index().items()):
-            if ready:
-                with contextlib.suppress(Exception):
-                    client.unload(name)
-        client.close()
-        for folder in ("dev", "prod", "serving/cache", "serving/repository"):
-            shutil.rmtree(self.folder / folder, ignore_errors=True)
-        (self.folder / "serving" / "agent.json").unlink(missing_ok=True)
-        (self.folder / "serving" / "repository").mkdir(parents=True)
-        self.start_agent()
+        shutil.rmtree(self.prod.path / "pointers" / "deployment", ignore_errors=True)
+        shutil.rmtree(self.folder / "serving" / "cache", ignore_errors=True)
+        self.publish_views(1, case.views)
+        self.promote("deployment", digest)
+        if not self.triton.alive():
+            self.restart_triton()
+        self.until(lambda status: status["ready"] and status["deployments"].get("eta/eta", {}).get("manifest") == digest)
+        self.agent.served[TEAM, "eta"].previous = None
+        self.agent.healed.clear()
+        self.agent.tidy()
+        self.agent.loader.fetch(TEAM, "eta", digest)
 
 
 def environment() -> Path:

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pytest
 
 from tests.serving_case import TEAM, Case, make_case
-from tests.serving_prepare import double
+from tests.serving_golden import ship_rendered, with_file, with_golden
+from tests.serving_other import double
 from tests.serving_stage import Stage, open_stage
 from tiffin.core.errors import Corrupt, Denied
 from tiffin.manifests.records import DeploymentRecord, Pointer
 from tiffin.manifests.signing import generate_key
+from tiffin.serving.render import Rendered
 from tiffin.serving.repository import RepositoryFolder
 from tiffin.storage.layout import manifest_key, pointer_key, signature_key
 
@@ -37,13 +39,17 @@ def second() -> Case:
     return make_case(seed=1, postprocess=double)
 
 
-@pytest.fixture
-def stage(servers: Stage, first: Case) -> Stage:
-    """The first edition is live on an otherwise fresh stage."""
-    servers.clear()
+@pytest.fixture(scope="module")
+def shipped(servers: Stage, first: Case) -> str:
+    """The first edition's manifest, published and promoted once."""
     servers.publish_views(1, first.views)
-    servers.ship(first)
-    servers.until_ready()
+    return servers.ship(first)
+
+
+@pytest.fixture
+def stage(servers: Stage, first: Case, shipped: str) -> Stage:
+    """The first edition is live, and prod is whole."""
+    servers.reset(first, shipped)
     return servers
 
 
@@ -62,7 +68,7 @@ def refusal(stage: Stage) -> str:
     return str(refused["reason"])
 
 
-@pytest.mark.parametrize("ending", ["1/model.txt", "1/team/serving_prepare.py", "1/model.py", "config.pbtxt", "1/step.json", "golden.json"])
+@pytest.mark.parametrize("ending", ["1/model.txt", "1/team/serving_other.py", "config.pbtxt", "1/step.json", "golden.json"])
 def test_a_changed_byte_of_a_file_is_refused_by_name_and_the_live_edition_goes_on(
     stage: Stage, first: Case, second: Case, rows: pa.Table, ending: str
 ) -> None:
@@ -123,17 +129,14 @@ def test_a_refused_edition_goes_live_once_it_is_mended(stage: Stage, second: Cas
     assert stage.ask(rows) == stage.expect(second, rows)
 
 
-def test_golden_rows_that_are_answered_otherwise_keep_an_edition_out(stage: Stage, first: Case, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golden_rows_that_are_answered_otherwise_keep_an_edition_out(stage: Stage, first: Case, rows: pa.Table) -> None:
     wrong = make_case(seed=0, golden_rows=3)
     rendered = wrong.render()
     recorded = rendered.blobs[rendered.record.golden.digest]
     place = recorded.index(b'"expected"') + len(b'"expected":{"delay":{"dtype":"<f8","hex":"')
     changed = recorded[:place] + (b"1" if recorded[place : place + 1] == b"0" else b"0") + recorded[place + 1 :]
 
-    from tests.serving_golden import with_golden
-
-    monkeypatch.setattr(Case, "render", lambda self, **changes: with_golden(rendered, changed))
-    stage.ship(wrong)
+    ship_rendered(stage, wrong, with_golden(rendered, changed))
 
     assert "answers 1 of its 3 golden rows differently: output 'delay', row 0" in refusal(stage)
     assert stage.ask(rows) == stage.expect(first, rows)
@@ -142,8 +145,6 @@ def test_golden_rows_that_are_answered_otherwise_keep_an_edition_out(stage: Stag
 def test_a_model_that_does_not_load_is_refused_with_its_reason(stage: Stage, first: Case, rows: pa.Table) -> None:
     broken = make_case(seed=3)
     rendered = broken.render()
-
-    from tests.serving_golden import ship_rendered, with_file
 
     ship_rendered(stage, broken, with_file(rendered, "1/model.txt", b"tree\nnot a model"))
 
@@ -237,8 +238,8 @@ def test_an_emptied_online_store_is_refilled_from_segments_bit_for_bit(stage: St
     stage.agent.online.fill = listening  # type: ignore[method-assign]
     status = stage.round()
 
+    assert status["reasons"] == []
     assert told == [False, False]
-    assert status["ready"]
     assert stage.ask(rows) == before
 
 
@@ -272,14 +273,14 @@ def test_the_audit_names_what_was_damaged_in_prod_behind_the_live_edition(stage:
 
 
 def test_a_second_team_cannot_take_a_public_name(stage: Stage, first: Case, rows: pa.Table) -> None:
-    from tests.serving_golden import ship_rendered
-
-    rendered = first.render(team="rival", views=tuple(view.model_copy(update={"team": "eta"}) for view in first.views))
-    ship_rendered(stage, first, rendered)
+    rendered = first.render()
+    rival = rendered.record.model_copy(update={"team": "rival"})
+    ship_rendered(stage, first, Rendered(rival, rendered.blobs))
 
     status = stage.until(lambda status: status["deployments"].get("rival/eta", {}).get("refused") is not None)
 
     assert "'eta/eta' has it" in status["deployments"]["rival/eta"]["refused"]["reason"]
+    assert status["ready"]
     assert stage.ask(rows) == stage.expect(first, rows)
 
 

@@ -7,8 +7,8 @@ program gets a mount namespace in which the file system is read-only but for the
 folders are empty, and `/dev` holds only harmless devices. Then every capability that leads around
 that is dropped for good, and the program replaces us. All that it starts inherits this.
 
-What keeps it from looking through other processes (`/proc/PID/root`, `mem`, `environ`, ptrace): the
-kernel wants a caller to hold all capabilities that the target holds, in the target's user namespace.
+What keeps it from looking through other processes (`/proc/PID/root`, `mem`, `environ`, ptrace): it lives
+in a user namespace of its own, and the kernel lets nobody look out of one.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE 
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 SYS_MOUNT_SETATTR = 442  # one number on all architectures
 SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
+CAP_SETUID = 7
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 CAPABILITY_VERSION = 0x20080522
 # What a step may need when it is root: own and unpack files. Every other one goes, by number, also
@@ -75,7 +76,7 @@ class Kernel:
             raise Unsupported(f"jail: {what}: {os.strerror(ctypes.get_errno())}", fix=OPEN_INSTEAD)
 
     def unshare(self, flags: int) -> None:
-        self.check(self.libc.unshare(flags), "making a mount namespace")
+        self.check(self.libc.unshare(flags), "making namespaces")
 
     def mount(self, source: str, target: Path | str, kind: str | None, flags: int, options: str = "") -> None:
         arguments = (source.encode(), os.fsencode(target), kind.encode() if kind else None, ctypes.c_ulong(flags), options.encode())
@@ -119,16 +120,47 @@ def effective_capabilities() -> int:
     return int(line.split()[1], 16)
 
 
-def own_namespace(kernel: Kernel) -> None:
-    """A mount namespace; with a user namespace around it when we are not privileged to make one."""
-    user, group = os.getuid(), os.getgid()
-    privileged = effective_capabilities() >> 21 & 1  # SYS_ADMIN
-    kernel.unshare(CLONE_NEWNS | (0 if privileged else CLONE_NEWUSER))
-    if not privileged:
+def own_namespaces(kernel: Kernel) -> None:
+    """A user namespace with the same ids as outside, and a mount namespace that it owns.
+
+    The user namespace is made for root too: without it, programs in two jails hold equal capabilities
+    and could look through each other's `/proc/PID/root` at what only one of them may see.
+    """
+    users, groups = identity_map("uid_map"), identity_map("gid_map")
+    if not effective_capabilities() >> CAP_SETUID & 1:
+        users, groups = f"{os.getuid()} {os.getuid()} 1", f"{os.getgid()} {os.getgid()} 1"
+        kernel.unshare(CLONE_NEWUSER | CLONE_NEWNS)
         Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+        Path("/proc/self/uid_map").write_text(users)
+        Path("/proc/self/gid_map").write_text(groups)
+    else:
+        # all ids can be mapped only from outside: by a child that stays there
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            map_ids(os.getppid(), users, groups, when=reader)
+        kernel.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+        os.write(writer, b"1")
+        if os.waitpid(child, 0)[1] != 0:
+            raise Unsupported("jail: the user namespace's ids could not be mapped", fix=OPEN_INSTEAD)
     kernel.mount("none", "/", None, MS_REC | MS_PRIVATE)
+
+
+def identity_map(name: str) -> str:
+    """Every id that we know, as itself."""
+    lines = Path("/proc/self", name).read_text().splitlines()
+    return "\n".join(f"{first} {first} {count}" for first, _, count in (line.split() for line in lines))
+
+
+def map_ids(process: int, users: str, groups: str, *, when: int) -> NoReturn:
+    """In the child: wait for the word, write the maps, end."""
+    try:
+        os.read(when, 1)
+        Path(f"/proc/{process}/uid_map").write_text(users)
+        Path(f"/proc/{process}/gid_map").write_text(groups)
+    except OSError:
+        os._exit(1)
+    os._exit(0)
 
 
 def harmless_devices(kernel: Kernel) -> None:
@@ -165,7 +197,7 @@ def enter(jail: Jail) -> None:
         if not folder.is_dir():
             raise Invalid(f"jail: {folder} is not a folder", fix="make it first, or do not name it")
     kernel, here = Kernel(), Path.cwd()
-    own_namespace(kernel)
+    own_namespaces(kernel)
     harmless_devices(kernel)
     for path in service_sockets():
         kernel.mount("/dev/null", path, None, MS_BIND)

@@ -114,11 +114,12 @@ def command(ports: Mapping[str, int], *, data: Path, config: Path) -> list[str |
         "-filer",
         f"-filer.port={ports['filer']}",
         f"-filer.port.grpc={ports['filer_grpc']}",
-        f"-filer.localSocket={data / 'filer.sock'}",
+        # relative to the working folder, the one with the secrets: a socket's path may have 107 bytes
+        "-filer.localSocket=filer.sock",
         "-s3",
         f"-s3.port={ports['s3']}",
         f"-s3.port.grpc={ports['s3_grpc']}",
-        f"-s3.localSocket={data / 's3.sock'}",
+        "-s3.localSocket=s3.sock",
         # both listen on fixed ports of all stacks unless switched off
         "-s3.port.lance=0",
         "-s3.port.iceberg=0",

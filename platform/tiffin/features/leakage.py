@@ -192,7 +192,9 @@ def difference(view: FeatureView, window: Window, leaky: pa.Table | Invalid, hon
 
 def by_identity(rows: pa.Table, identity: list[str], names: list[str]) -> dict[tuple[object, ...], dict[str, object]]:
     """Feature values by key and event time."""
-    plain = rows.select([*identity, *names]).set_column(identity.index(EVENT_TIME), EVENT_TIME, rows[EVENT_TIME].cast(pa.int64()))
+    # instants as numbers: Python's datetime ends at the year 9999
+    numbers = {field.name: rows[field.name].cast(pa.int64()) for field in rows.schema if pa.types.is_timestamp(field.type)}
+    plain = pa.table({name: numbers.get(name, rows[name]) for name in [*identity, *names]})
     return {tuple(row[name] for name in identity): {name: row[name] for name in names} for row in plain.to_pylist()}
 
 

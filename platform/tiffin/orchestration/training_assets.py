@@ -2,7 +2,6 @@
 
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 import inspect
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from tiffin.orchestration.metadata import model_metadata, replaced_metadata, tab
 from tiffin.orchestration.plot import importance_markdown
 from tiffin.orchestration.resource_keys import ProdReader, StackClock
 from tiffin.orchestration.versions import model_version, table_version
-from tiffin.registry.models import file_refs, save_model
+from tiffin.registry.models import file_refs, save_model, save_record
 from tiffin.registry.snapshot import snapshot
 from tiffin.registry.verified import fetch_current
 from tiffin.serving.team_code import team_code
@@ -32,6 +31,8 @@ from tiffin.training.table import TrainingTable
 __all__ = ["feature_refs", "gates_result", "live_metrics", "model_asset", "package_folder", "table_asset", "train_version"]
 
 GATES = "gates"
+# beside other busy processes two OpenMP threads wait for each other: 60 s instead of 5 s on two shared cores
+TRAINING_THREADS = 1
 
 
 def package_folder(model: Model) -> Path:
@@ -112,7 +113,7 @@ def train_version(
         raise NotFound(f"model {model.name!r}: its training table {ref!r} does not exist yet", fix=f"materialise {ref!r} first")
     rows = tables.read(ref, version=version)
     live = live_metrics(prod, team=team.name, model=model.name)
-    trained = train(model, rows, views=views, live_metrics=live, seed=0, threads=os.cpu_count() or 1)
+    trained = train(model, rows, views=views, live_metrics=live, seed=0, threads=TRAINING_THREADS)
     record = ModelRecord(
         team=team.name,
         name=model.name,
@@ -132,6 +133,8 @@ def train_version(
         run_id=run_id,
         parent=None,
     )
+    for view in views.values():
+        save_record(dev, view)  # what the record's features name by address is there before the record
     return save_model(dev, record, trained.files), record, trained
 
 

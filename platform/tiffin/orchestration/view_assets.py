@@ -1,6 +1,7 @@
 """A feature view's offline partitions: one day or a range of days in one call and one commit."""
 
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -84,9 +85,16 @@ def check_result(name: str, finding: Finding) -> dg.AssetCheckResult:
 
 def view_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
     """`<team>/<view>`: Delta partitions. Nothing is written by a run whose leakage check fails."""
-    record = view.record(team=team.name, owner=team.owner)
     ref = f"{team.name}/{view.name}"
     key = dg.AssetKey(list(view_path(ref)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy is beta; dagster is pinned
+        return declared(team, view, ref, key)
+
+
+def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey) -> dg.AssetsDefinition:
+    """The asset itself."""
+    record = view.record(team=team.name, owner=team.owner)
 
     @dg.asset(
         key=key,

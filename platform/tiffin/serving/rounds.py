@@ -69,8 +69,8 @@ class Agent:
         Args:
             seen: what prod said last; None while it was never asked.
         """
-        for place in () if seen is None else {**seen.manifests, **seen.damaged}:
-            self.served.setdefault(place, Served(*place))
+        if seen is not None:
+            self.list_wanted(seen)
         self.store_error = None if seen is None else seen.error
         self.renew_surroundings()
         for place, one in sorted(self.served.items()):
@@ -83,6 +83,15 @@ class Agent:
             self.tell()
         self.rounds += 1
         self.tell()
+
+    def list_wanted(self, seen: Seen) -> None:
+        """A new pointer is a new deployment; one that never went live is forgotten with its pointer."""
+        wanted = {*seen.manifests, *seen.damaged}
+        for place in wanted:
+            self.served.setdefault(place, Served(*place))
+        for place, one in list(self.served.items()):
+            if place not in wanted and not one.promised:
+                del self.served[place]
 
     def renew_surroundings(self) -> None:
         """Once, as soon as the server answers."""
@@ -196,7 +205,9 @@ class Agent:
     def tell(self) -> None:
         """Make the current state what `status` answers."""
         served = {one.ref: one.to_json() for one in self.served.values()}
-        reasons = [f"{ref}: {value['reason']}" for ref, value in served.items() if value["reason"] is not None]
+        # a deployment that never went live must not take the others out of rotation
+        counted = [one for one in self.served.values() if one.promised] or list(self.served.values())
+        reasons = [f"{one.ref}: {one.reason}" for one in counted if one.reason is not None]
         if not self.rounds:
             reasons.append("the agent is starting")
         elif not served and self.store_error is not None:

@@ -58,6 +58,11 @@ class Served:
         """`"team/name"`."""
         return f"{self.team}/{self.name}"
 
+    @property
+    def promised(self) -> bool:
+        """Whether clients count on it: it is live, or was before this agent started."""
+        return self.live is not None or self.remembered is not None
+
     def to_json(self) -> dict[str, Any]:
         """For `/status`."""
         live, refused = self.live, self.refused

@@ -169,6 +169,19 @@ def test_nothing_to_choose_from_gives_no_row(rows: list[Row]) -> None:
     assert picked([], rows) == []
 
 
+def test_a_label_never_gets_a_row_of_another_key() -> None:
+    rows = [(2, 1, 1, 0, 0), (5, 1, 1, 0, 0)]
+
+    assert picked([(1, 9), (2, 0), (3, 9), (5, 0), (6, 9)], rows) == [-1] * 5
+
+
+def test_times_and_keys_at_both_ends_of_int64_do_not_overflow() -> None:
+    rows = [(LOW, LOW, LOW, 0, 0), (LOW, HIGH, HIGH, 0, 0), (HIGH, LOW, HIGH, 0, 0)]
+
+    assert picked([(LOW, LOW), (LOW, HIGH), (HIGH, HIGH - 1), (HIGH, HIGH), (0, 0)], rows) == [0, 1, -1, 2, -1]
+    assert picked([(LOW, HIGH), (HIGH, HIGH)], rows, ttl=HIGH) == [1, -1]
+
+
 def test_times_before_1970_work() -> None:
     assert picked([(1, -5), (1, -11)], [(1, -10, -10, 0, 0)], ttl=5) == [0, -1]
 

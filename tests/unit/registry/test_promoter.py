@@ -371,15 +371,18 @@ def test_an_outage_is_waited_out_by_the_promoter_and_by_who_asks(
 
 def test_a_defect_in_a_store_does_not_end_the_promoter(dev: MemoryStore, prod: MemoryStore) -> None:
     edition = write_deployment(dev)
-    broken = [3]
+    ask(dev, edition.digest)
+    stop, passes = threading.Event(), [0]
 
     def defect(operation: str, key: str) -> None:
-        if operation == "list" and broken[0]:
-            broken[0] -= 1
-            raise RuntimeError("a defect")
+        if operation == "list":
+            passes[0] += 1
+            if passes[0] <= 3:
+                raise RuntimeError("a defect")
+            if passes[0] == 5:
+                stop.set()
 
-    with serving(WatchedStore(dev, defect), prod):
-        request(dev, prod, edition)
+    serve_requests(WatchedStore(dev, defect), prod, SIGNER, stop=stop, poll_s=0.001)
 
     assert live(prod) == edition.digest
 
