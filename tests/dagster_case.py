@@ -123,7 +123,9 @@ def started(folder: Path) -> Iterator[Case]:
     agent = serve_status(0, status)
     try:
         with dg.DagsterInstance.ephemeral() as instance:
-            yield Case(folder, valkey, f"http://127.0.0.1:{agent.server_port}", dev, prod, FolderPromotions(dev, prod, generate_key()), instance)
+            yield Case(
+                folder, valkey, f"http://127.0.0.1:{agent.server_port}", dev, prod, FolderPromotions(dev, prod, generate_key()), instance
+            )
     finally:
         agent.shutdown()
         agent.server_close()

@@ -34,6 +34,7 @@ from tiffin.manifests.records import CodeRef, FeatureRef, FileRef, ModelRecord, 
 from tiffin.registry.models import file_refs
 from tiffin.serving.deployment import Deployment
 from tiffin.serving.render import Rendered, render
+from tiffin.serving.team_code import team_code
 from tiffin.training import Model, Spine, TrainingTable
 from tiffin.training.batch import to_batch, to_matrix
 from tiffin.training.columns import batch_columns
@@ -63,7 +64,10 @@ def view(name: str, entity: Entity, *features: Feature) -> FeatureView:
 
 
 delays = view(
-    "delays", Entity("carrier", key="carrier: string"), Feature("late_mean", Float32(step=0.01)), Feature("flights", Int32(), nullable=False)
+    "delays",
+    Entity("carrier", key="carrier: string"),
+    Feature("late_mean", Float32(step=0.01)),
+    Feature("flights", Int32(), nullable=False),
 )
 places = view(
     "places",
@@ -127,10 +131,15 @@ def training_rows(seed: int = 0, rows: int = 400) -> pa.Table:
     rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {
         "carrier": pa.array(rng.choice(CARRIERS, rows).tolist()),
-        "origin": pa.array([None if gone else str(name) for name, gone in zip(rng.choice(ORIGINS, rows), rng.random(rows) < 0.1, strict=True)]),
+        "origin": pa.array(
+            [None if gone else str(name) for name, gone in zip(rng.choice(ORIGINS, rows), rng.random(rows) < 0.1, strict=True)]
+        ),
         "dep_at": pa.array([datetime.fromtimestamp(1_357_000_000 + row * 600, UTC) for row in range(rows)], pa.timestamp("us", tz="UTC")),
         "distance": pa.array(rng.integers(100, 3000, rows), pa.int16()),
-        "wind": pa.array([None if gone else float(w) / 2 for w, gone in zip(rng.integers(0, 80, rows), rng.random(rows) < 0.1, strict=True)], pa.float32()),
+        "wind": pa.array(
+            [None if gone else float(w) / 2 for w, gone in zip(rng.integers(0, 80, rows), rng.random(rows) < 0.1, strict=True)],
+            pa.float32(),
+        ),
         "note": pa.array([[None, "", "näh", "abc"][int(pick)] for pick in rng.integers(0, 4, rows)]),
         **feature_values(rng, rows),
     }
@@ -215,7 +224,7 @@ def make_case(*, seed: int = 0, name: str = "eta", postprocess: Any = clip, **op
         ),
         table=TableRef(ref="eta/eta_table", version=0, rows=len(rows), digest="0" * 64),
         code=code,
-        preprocess="0" * 64,
+        preprocess=team_code(prepare, role="preprocess").digest,
         image=None,
         run_id=None,
         parent=None,

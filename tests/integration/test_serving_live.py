@@ -34,7 +34,9 @@ def tables(stage: Stage, case: Case) -> dict[str, pa.Table]:
     return tables
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, id="one row"), pytest.param(2, id="two rows"), pytest.param(4000, id="thousands of rows")])
+@pytest.mark.parametrize(
+    "count", [pytest.param(1, id="one row"), pytest.param(2, id="two rows"), pytest.param(4000, id="thousands of rows")]
+)
 def test_live_answer_has_the_bits_of_the_offline_answer(stage: Stage, case: Case, tables: dict[str, pa.Table], count: int) -> None:
     rows = stage.rows(11, count, tables)
 
@@ -84,14 +86,20 @@ def test_more_bytes_than_declared_are_refused(stage: Stage, tables: dict[str, pa
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        pytest.param("wind", 1e30, r"request field 'wind': .*row 1.*1e\+30", id="a stepped number out of reach"),
+        pytest.param(
+            "wind", 1e30, r"request field 'wind': .*row 1: value 1\.0*\d*e\+30 is not allowed", id="a stepped number out of reach"
+        ),
         pytest.param("note", "y" * 21, "request field 'note': .*row 1.*21 bytes of UTF-8: expected at most 20", id="a text too long"),
-        pytest.param("distance", 40_000, "request field 'distance', row 1: value 40000 .* from -32768 to 32767", id="a whole number too large"),
+        pytest.param(
+            "distance", 40_000, "request field 'distance', row 1: value 40000 .* from -32768 to 32767", id="a whole number too large"
+        ),
         pytest.param("distance", None, "request field 'distance', row 1: value None .* it has no null", id="a null whole number"),
         pytest.param("carrier", 7, "request field 'carrier', row 1: value 7 is not allowed, expected text", id="a number as text"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name_and_row(stage: Stage, tables: dict[str, pa.Table], field: str, value: object, message: str) -> None:
+def test_a_wrong_value_is_refused_by_name_and_row(
+    stage: Stage, tables: dict[str, pa.Table], field: str, value: object, message: str
+) -> None:
     request = request_of(stage.rows(16, 3, tables))
     request[field][1] = value
 

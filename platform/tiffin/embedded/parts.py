@@ -60,8 +60,13 @@ class Place:
 
     @property
     def step_cache(self) -> Path:
-        """What jailed Python may cache: never read by anything outside, so it cannot carry code out."""
+        """What steps may cache: read by nothing outside their jail, so that no code gets out this way."""
         return self.settings.cache / "jailed"
+
+    @property
+    def serving_cache(self) -> Path:
+        """The same for what serves: steps can read it and not write it."""
+        return self.settings.cache / "serving"
 
 
 class Part(Protocol):
@@ -166,6 +171,7 @@ class TritonPart:
     def start(self, place: Place) -> PartState:
         folder, ports = place.home / "serving", place.ports[self.name]
         folder.mkdir(exist_ok=True)
+        place.serving_cache.mkdir(parents=True, exist_ok=True)
         log = folder / "triton.log"
         rotate(log)
         link = place.log(self.name)
@@ -175,8 +181,8 @@ class TritonPart:
         python = serving_python(place.settings.cache, say=place.say)
         numbers = [str(ports[name]) for name in self.port_names]
         starter: list[str | Path] = [sys.executable, "-m", "tiffin.embedded.jailed_triton", folder, python, *numbers]
-        command = place.jailed(starter, write=[folder], hide=["seaweed", "valkey", "dagster"])
-        environment = place.environment(self.name, with_settings=False)
+        command = serving_jail(place, starter)
+        environment = place.environment(self.name, own=serving_environment(place), with_settings=False)
         done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode != 0:
             raise NotReady(f"triton did not start: {done.stderr.strip()[-1500:]}", fix=f"read {log}")
@@ -243,12 +249,17 @@ class ProgramPart:
 
 def serving_jail(place: Place, program: Sequence[str | Path]) -> list[str | Path]:
     """The agent needs the prod-read key, which it is given; nothing else of the home but its folder."""
-    return place.jailed(program, write=[place.home / "serving"], hide=["seaweed", "valkey", "dagster"])
+    return place.jailed(program, write=[place.home / "serving", place.serving_cache], hide=["seaweed", "valkey", "dagster"])
 
 
 def step_jail(place: Place, program: Sequence[str | Path]) -> list[str | Path]:
     """Steps write in Dagster's folder and in temporary ones; what is served is not theirs to change."""
     return place.jailed(program, write=[place.home / "dagster", place.step_cache], hide=["seaweed", "valkey", "serving"])
+
+
+def serving_environment(place: Place) -> dict[str, str]:
+    """The environment's own folder is read-only in the jail: compiled modules go to the cache."""
+    return {"PYTHONPYCACHEPREFIX": str(place.serving_cache / "pycache")}
 
 
 def step_environment(place: Place) -> dict[str, str]:
@@ -288,7 +299,8 @@ AGENT = ProgramPart(
         ],
     ),
     ask=lambda place, running: agent_trouble(place.ports["agent"]["http"]),
-    folders=lambda place: [place.home / name for name in ("serving", "seaweed", "valkey", "dagster")],
+    own=serving_environment,
+    folders=lambda place: [place.serving_cache, *(place.home / name for name in ("serving", "seaweed", "valkey", "dagster"))],
 )
 WEBSERVER = ProgramPart(
     name="webserver",

@@ -126,6 +126,7 @@ def start_triton(folder: Path, serving_env: Path, *, timeout_s: float = 60.0, po
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
         "--exit-timeout-secs=3",
+        f"--id={prefix}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
     ]
     # nothing of our own environment: a step must not find a credential there
@@ -154,7 +155,9 @@ def wait_until_it_computes(server: TritonServer, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     question = np.array([1.5, -2.0])
     try:
-        if not wait_until(lambda: client.live() or not server.alive(), timeout_s=timeout_s) or not server.alive():
+        # its id: another server may stand at this port, and would answer in its place
+        answered = wait_until(lambda: client.server_id() == server.shm_prefix or not server.alive(), timeout_s=timeout_s)
+        if not answered or not server.alive():
             state = f"did not answer within {timeout_s:.0f} s" if server.alive() else "ended at once"
             raise NotReady(f"tritonserver {state}; it said: {last_words(server.log)}", fix=f"read {server.log}, then start again")
         try:

@@ -11,6 +11,7 @@ from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid
 from tiffin.core.spec import Spec
 from tiffin.features.view import FeatureView, Source
+from tiffin.orchestration.asset_keys import AssetPath, deployment_path, model_path, online_path, source_path, table_path, view_path
 from tiffin.orchestration.catalog import read_catalog, resolve_views
 from tiffin.orchestration.deployment_assets import deployment_asset
 from tiffin.orchestration.no_pickles import RefusingIOManager
@@ -36,6 +37,7 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
         Invalid: something that is not a spec, a spec without what it stands on, or two of one name.
         NotFound: a view that the catalog does not hold.
     """
+    distinct(team, specs)
     known = {} if catalog is None else read_catalog(catalog)
     found: list[dg.AssetsDefinition] = []
     for spec in specs:
@@ -54,12 +56,6 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
             case Deployment():
                 listed(team, specs, spec.model, wanted_by=f"deployment {spec.name!r}")
                 found.append(deployment_asset(team, spec, resolve_views(spec.model.table, team=team, catalog=known)))
-            case _:
-                raise Invalid(
-                    f"team {team.name!r}: {type(spec).__name__} does not become an asset",
-                    fix="give sources with load=, feature views, training tables, models and deployments",
-                )
-    distinct(team, found)
     return found
 
 
@@ -73,16 +69,36 @@ def listed(team: Team, specs: Sequence[Spec], needed: TrainingTable | Model, *, 
         )
 
 
-def distinct(team: Team, assets: Sequence[dg.AssetsDefinition]) -> None:
+def distinct(team: Team, specs: Sequence[Spec]) -> None:
     """No two specs become one asset."""
-    seen: set[dg.AssetKey] = set()
-    for key in (key for asset in assets for key in asset.keys):
-        if key in seen:
+    seen: set[AssetPath] = set()
+    for path in (path for spec in specs for path in paths_of(team, spec)):
+        if path in seen:
             raise Invalid(
-                f"team {team.name!r}: two specs become the asset {key.to_user_string()!r}",
+                f"team {team.name!r}: two specs become the asset {'/'.join(path)!r}",
                 fix="rename one of them; a deployment, its model and its table need three names",
             )
-        seen.add(key)
+        seen.add(path)
+
+
+def paths_of(team: Team, spec: Spec) -> list[AssetPath]:
+    """The assets that a spec becomes."""
+    match spec:
+        case Source():
+            return [source_path(spec.name)]
+        case FeatureView():
+            ref = f"{team.name}/{spec.name}"
+            return [view_path(ref)] if spec.online is None else [view_path(ref), online_path(ref)]
+        case TrainingTable():
+            return [table_path(team.name, spec.name)]
+        case Model():
+            return [model_path(team.name, spec.name)]
+        case Deployment():
+            return [deployment_path(team.name, spec.name)]
+    raise Invalid(
+        f"team {team.name!r}: {type(spec).__name__} does not become an asset",
+        fix="give sources with load=, feature views, training tables, models and deployments",
+    )
 
 
 def team_definitions(team: Team, *specs: Spec, catalog: Path | None = None, resources: Mapping[str, object]) -> dg.Definitions:

@@ -84,7 +84,9 @@ def deployment_asset(team: Team, deployment: Deployment, views: Mapping[str, Vie
         endpoint: dg.ResourceParam[Endpoint],
     ) -> dg.MaterializeResult[None]:
         with failures():
-            digest, record = render_deployment(deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run_id)
+            digest, record = render_deployment(
+                deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run.run_id
+            )
             pointer = promotions.promote("deployment", digest)
             waited_s = endpoint.wait_live(team.name, deployment.name, digest)
         return dg.MaterializeResult(

@@ -46,7 +46,7 @@ def source_asset(team: Team, source: Source) -> dg.AssetsDefinition:
     )
     def raw(context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore]) -> dg.MaterializeResult[None]:
         with failures():
-            schema, replaced = land(source, tables, attempt=context.run_id)
+            schema, replaced = land(source, tables, attempt=context.run.run_id)
         return dg.MaterializeResult(
             metadata={**arrow_columns(schema), **replaced_metadata(replaced), "dagster/row_count": replaced.rows[""]},
             data_version=dg.DataVersion(replaced.digests[""]),

@@ -77,7 +77,7 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
     ) -> dg.MaterializeResult[None]:
         with failures():
-            built = build(table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run_id)
+            built = build(table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 **replaced_metadata(built.replaced),
@@ -180,7 +180,7 @@ def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord]) -> dg
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         with failures():
             digest, record, trained = train_version(
-                model, team=team, views=views, tables=tables, dev=dev_objects, prod=prod_objects, run_id=context.run_id
+                model, team=team, views=views, tables=tables, dev=dev_objects, prod=prod_objects, run_id=context.run.run_id
             )
         yield gates_result(record)
         yield dg.MaterializeResult(

@@ -122,7 +122,7 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey) -> dg.As
             yield leakage_result(finding, min(len(windows), LEAKAGE_WINDOWS))
             if finding is not None:
                 raise Invalid(f"feature view {ref!r} uses rows from after its window: {finding}", fix="filter the rows by the window's end")
-            replaced = materialise(view, windows, team=team.name, tables=tables, written_at=clock.now(), attempt=context.run_id)
+            replaced = materialise(view, windows, team=team.name, tables=tables, written_at=clock.now(), attempt=context.run.run_id)
             stored = read_view(record, tables=tables, version=replaced.version, start=windows[0].start, end=windows[-1].end)
         for partition in partitions:
             context.add_asset_metadata(partition_metadata(replaced, partition), asset_key=key, partition_key=partition)

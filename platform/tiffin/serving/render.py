@@ -72,6 +72,11 @@ def render(
     features = feature_columns(joined)
     check_model(deployment, model, joined, of=of)
     preprocess = team_code(deployment.model.preprocess, role=f"{of}: preprocess")
+    if preprocess.digest != model.preprocess:
+        raise Invalid(
+            f"{of}: the module of preprocess {preprocess.function!r} ({preprocess.declared_at}) was changed after {model.name!r} was trained",
+            fix=f"train {model.name!r} again, then materialise the deployment",
+        )
     postprocess = None if deployment.postprocess is None else team_code(deployment.postprocess, role=f"{of}: postprocess")
 
     columns = batch_columns(deployment.model.table, records)

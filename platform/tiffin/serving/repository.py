@@ -19,6 +19,9 @@ from tiffin.serving.steps.features import RUNTIME_FILE
 __all__ = ["RepositoryFolder", "edition_names"]
 
 MARK = "--"
+# Python would write model.py's bytecode here before model.py can forbid it, and Triton would take that for
+# a changed model; an empty file in the folder's place keeps it from doing so
+BYTECODE_FOLDER = "1/__pycache__"
 
 
 def edition_names(record: DeploymentRecord) -> set[str]:
@@ -51,11 +54,15 @@ class RepositoryFolder:
         folders: dict[str, dict[str, bytes]] = {}
         for path, data in files.items():
             check_path(path, of=of)
+            if "__pycache__" in path or path.endswith((".pyc", ".so")):
+                raise Corrupt(f"{of}: file {path!r} is compiled code, which no digest of a source explains", fix="materialise it again")
             refuse_pickle(path, data, name=f"file {path!r} of {of}")
             model, _, inside = path.partition("/")
             folders.setdefault(model, {})[inside] = data
         check_shape(record, folders, of=of)
         for model, content in folders.items():
+            if model in record.steps:
+                content[BYTECODE_FOLDER] = b""
             if read_tree(self.root / model) != content:
                 self.replace(model, content)
 

@@ -17,6 +17,8 @@ __all__ = ["encode_request"]
 
 WHOLE = {"TYPE_INT8": np.int8, "TYPE_INT16": np.int16, "TYPE_INT32": np.int32, "TYPE_INT64": np.int64}
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def encode_request(tensors: Sequence[Tensor], rows: Mapping[str, Any], *, of: str, max_rows: int) -> dict[str, np.ndarray]:
     """Columns by name as the endpoint's tensors.
@@ -87,7 +89,10 @@ def encode_text(name: str, row: int, value: Any) -> bytes:
         refuse(name, row, value, "text")
     if value == NULL_TEXT.decode():
         refuse(name, row, value, "text other than a lone NUL, which stands for null")
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        refuse(name, row, value, "text that UTF-8 can hold")
 
 
 def encode_floats(tensor: Tensor, values: Sequence[Any]) -> np.ndarray:
@@ -101,7 +106,7 @@ def encode_floats(tensor: Tensor, values: Sequence[Any]) -> np.ndarray:
             refuse(tensor.name, row, value, wanted)
         for place, cell in enumerate(cells):
             number = float("nan") if cell is None else cell
-            if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > np.finfo(np.float32).max:
+            if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > LARGEST:
                 refuse(tensor.name, row, value, wanted)
             made[row, place] = number
     return made

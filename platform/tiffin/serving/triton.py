@@ -69,6 +69,14 @@ class Triton:
         except PlatformError:
             return False
 
+    def server_id(self) -> str | None:
+        """What the server was started as (`--id`); None when nothing answers."""
+        try:
+            with self.translated("asking who it is"):
+                return str(self.client.get_server_metadata(client_timeout=self.timeout_s).name)
+        except PlatformError:
+            return None
+
     def index(self) -> dict[str, bool]:
         """Every model of the repository and whether Triton calls it ready (a dead stub counts as ready)."""
         with self.translated("listing its models"):

@@ -14,6 +14,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import create_table_with_add_actions
 
+from tiffin.core.digests import digest_json
 from tiffin.core.errors import Conflict, Invalid, NotFound, nearest
 from tiffin.storage.content import PARTITION, content_digests, plain
 from tiffin.storage.data_files import DataFile, Held, digest_in, rows_of, write_files
@@ -127,12 +128,14 @@ class DeltaStore:
         """Make `data` the whole content of these partitions; see `TableStore.replace`.
 
         A call that replaces the whole table, every partition that has rows included, may change its
-        columns. Under an `attempt` that has committed before, nothing is written: the answer is the
-        version which that commit made.
+        columns. Under an `attempt` that has committed these partitions before, nothing is written: the
+        answer is the version which that commit made.
         """
         names = check_partitions(ref, data, partitions)
         data = plain(data)
         tables = rows_of(data, names)
+        # one attempt may write several ranges of one table: each is fenced by itself
+        attempt = None if attempt is None else f"{attempt}/{digest_json(sorted(names))[:16]}"
         base = self.open(ref)
         if base is not None and attempt is not None and (done := base.transaction_version(attempt)) is not None:
             return self.as_committed(ref, done, names)

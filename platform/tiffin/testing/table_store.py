@@ -146,6 +146,8 @@ def an_attempt_commits_once(store: TableStore, ref: str) -> None:
     late = store.replace(ref, rows_of_day(DAYS[0], [3]), partitions=DAYS[:1], attempt="run-2")
     expect((late.version, late.changed, late.digests) == (second.version, (), second.digests), f"a repeated attempt made {late}")
     expect(values_of(store, ref) == {DAYS[0]: [2]}, "a repeated attempt committed")
+    other = store.replace(ref, rows_of_day(DAYS[1], [4]), partitions=DAYS[1:2], attempt="run-2")
+    expect(other.changed == DAYS[1:2], "an attempt may write each of several ranges")
 
 
 def wrong_data_is_refused(store: TableStore, ref: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.mutants.run import ROOT, Mutant, load, mutate
@@ -24,6 +22,4 @@ def test_a_mutant_still_fits_its_file(mutant: Mutant) -> None:
 
     assert after != before
     compile(after, mutant.file, "exec")
-    for test in mutant.test.split():
-        if not test.startswith("-"):
-            assert Path(ROOT / test.partition("::")[0]).exists()
+    assert (ROOT / mutant.test.split()[0].partition("::")[0]).exists()

@@ -32,6 +32,8 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
+# the stub ignores PYTHONDONTWRITEBYTECODE; a file that appears here would count as a changed model
+sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
