@@ -254,8 +254,11 @@ def wait(dagster: Dagster, run: Run, progress: Progress, task: Any, timeout_s: f
         time.sleep(POLL_S)
 
 
-def drive(dagster: Dagster, progress: Progress, *, timeout_s: float) -> list[Run]:
-    """Launch stage by stage what is out of date. Raises Failed with the failing step's own words."""
+def drive(dagster: Dagster, progress: Progress, *, timeout_s: float) -> tuple[list[Run], dict[Key, Asset]]:
+    """Launch stage by stage what is out of date; returns the runs and the assets as they are then.
+
+    Raises Failed with the failing step's own words.
+    """
     dagster.wait_loaded(timeout_s)
     assets = dagster.assets()
     why, runs = reasons(assets), []
@@ -267,14 +270,14 @@ def drive(dagster: Dagster, progress: Progress, *, timeout_s: float) -> list[Run
         names = tuple(asset.name for asset in due)
         task = progress.add_task(", ".join(names), total=len(due) * (len(partitions) if partitions else 1))
         for asset in due:
-            progress.console.print(f"[dim]{asset.name}: {why[asset.key]}[/dim]", highlight=False)
+            progress.console.print(f"[dim]{asset.name}: {why[asset.key]}[/dim]", highlight=False, soft_wrap=True)
         run = Run(names, dagster.launch(due, partitions))
         runs.append(run)
         wait(dagster, run, progress, task, timeout_s)
         if run.status != "SUCCESS":
             told = "\n".join(run.problems) or "no step said why; look at the run in Dagster"
             raise Failed(f"run {run.run_id} ({', '.join(names)}) ended as {run.status}\n{told}")
-    return runs
+    return runs, dagster.assets() if runs else assets
 
 
 def main() -> int:
@@ -289,21 +292,18 @@ def main() -> int:
     result: dict[str, Any]
     try:
         with Progress(*columns, console=console) as progress:
-            runs = drive(dagster, progress, timeout_s=arguments.timeout_s)
+            runs, assets = drive(dagster, progress, timeout_s=arguments.timeout_s)
     except Failed as err:
-        Console(stderr=True).print(str(err), style="red", highlight=False, markup=False)
+        Console(stderr=True).print(str(err), style="red", highlight=False, markup=False, soft_wrap=True)
         result, code = {"ok": False, "error": str(err)}, 1
     else:
-        known = dagster.assets().values()
-        result, code = (
-            {
-                "ok": True,
-                "runs": [{"run_id": run.run_id, "assets": run.assets, "seconds": run.seconds} for run in runs],
-                "assets": sum(asset.made_at is not None for asset in known),
-                "partitions": sum(asset.materialised for asset in known if asset.partitions is not None),
-            },
-            0,
-        )
+        code = 0
+        result = {
+            "ok": True,
+            "runs": [{"run_id": run.run_id, "assets": run.assets, "seconds": run.seconds} for run in runs],
+            "assets": sum(asset.made_at is not None for asset in assets.values()),
+            "partitions": sum(asset.materialised for asset in assets.values() if asset.partitions is not None),
+        }
         console.print(f"{len(runs)} runs launched" if runs else "everything is up to date", highlight=False)
     if arguments.json:
         print(json.dumps({**result, "seconds": round(time.monotonic() - started, 2)}))

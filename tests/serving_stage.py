@@ -32,7 +32,6 @@ from tiffin.serving.agent import build
 from tiffin.serving.client import predict
 from tiffin.serving.publish import publish_deployment
 from tiffin.serving.rounds import Agent
-from tiffin.serving.triton import Triton
 from tiffin.serving.watch import Watch
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.layout import blob_key

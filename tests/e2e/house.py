@@ -43,9 +43,7 @@ class House:
 
     @property
     def dagster(self) -> str:
-        found = stack.load(self.home).dagster_ui
-        assert found is not None
-        return found
+        return stack.load(self.home).urls()["dagster_ui"]
 
     def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command of the checkout against this home; its output is shown when it fails."""

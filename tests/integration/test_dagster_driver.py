@@ -58,6 +58,7 @@ class Server:
     def drive(self, *arguments: str) -> Told:
         command = [sys.executable, str(ROOT / "scripts" / "materialise.py"), "--endpoint", self.url, "--json", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.stdout, done.stderr
         return Told(done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr)
 
     def reload(self) -> None:

@@ -104,7 +104,7 @@ def test_a_stopped_server_leaves_no_process_and_no_shared_memory(tmp_path: Path,
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     server = start_triton(tmp_path / "one", environment())
     try:
-        with pytest.raises(NotReady, match="tritonserver ended at once; it said: .*in use"):
+        with pytest.raises(NotReady, match=r"tritonserver ended at once; it said: .*in use"):
             start_triton(tmp_path / "two", environment(), ports=server.ports, timeout_s=20)
     finally:
         server.stop()

@@ -165,7 +165,9 @@ def secret_modes(folder: Path) -> list[Finding]:
     """Nobody else may read a key."""
     if not folder.is_dir():
         return []
-    open_ones = [path for path in (folder, *sorted(folder.iterdir())) if path.stat().st_mode & 0o077]
+    # the object store keeps sockets here too, behind the folder's own mode
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    open_ones = [path for path in (folder, *files) if path.stat().st_mode & 0o077]
     if open_ones:
         return [Finding("secrets", "bad", f"open to others: {', '.join(map(str, open_ones))}", f"chmod -R go= {folder}")]
     return [Finding("secrets", "ok", "readable by you alone")]

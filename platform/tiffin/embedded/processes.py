@@ -13,13 +13,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from tiffin.core.errors import NotReady
+from tiffin.core.errors import NotFound, NotReady
 
 __all__ = ["Process", "alive", "family", "free_port", "free_ports", "port_is_free", "rotate", "spawn", "stop", "tail", "wait_until"]
 
@@ -37,14 +37,14 @@ class Process:
     born: str
 
 
-def birth(pid: int) -> str | None:
-    """Boot id and start tick of a living process; None for a dead one or a zombie."""
+def birth(pid: int, *, of_zombie: bool = False) -> str | None:
+    """Boot id and start tick of a living process; None for a dead one or, unless asked, a zombie."""
     try:
         # the second field, the name, may hold spaces and brackets: count from its last bracket
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    if fields[0] in "ZX":
+    if fields[0] in "ZX" and not of_zombie:
         return None
     return f"{BOOT_ID.read_text().strip()}:{fields[19]}"
 
@@ -91,7 +91,7 @@ def spawn(command: Sequence[str | Path], *, log: Path, environ: Mapping[str, str
         log: appended to; readable by its owner only.
 
     Raises:
-        NotReady: the program ended before it could be identified.
+        NotFound: there is no such program.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -105,15 +105,15 @@ def spawn(command: Sequence[str | Path], *, log: Path, environ: Mapping[str, str
             cwd=cwd,
             start_new_session=True,
         )
+    except FileNotFoundError as err:
+        raise NotFound(f"there is no program {str(command[0])!r}", fix="run `tiffin doctor`: it names what is missing") from err
     finally:
         os.close(output)
-    process = identify(child.pid)
+    # nobody has collected it yet, so it has an entry even if it has ended already
+    born = birth(child.pid, of_zombie=True)
     # it is detached on purpose: without this Popen would warn about a child that still runs
     child.returncode = 0
-    if process is None:
-        reap(child.pid)
-        raise NotReady(f"{Path(command[0]).name} ended at once", fix=f"read {log}")
-    return process
+    return Process(child.pid, born or "never")
 
 
 def family(process: Process) -> list[Process]:
@@ -148,6 +148,8 @@ def stop(process: Process, *, grace_s: float = 10.0, ask: signal.Signals = signa
     if not members:
         return True
     send([process], ask)
+    # one that was suspended hears nothing before it goes on
+    send([process], signal.SIGCONT)
     gone = wait_until(lambda: not alive(process), timeout_s=grace_s)
     known = {member.pid: member for member in [*members, *family(process)]}
     rest = [member for member in known.values() if alive(member)]
@@ -191,8 +193,11 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, *, avoid: Collection[int] = ()) -> list[int]:
     """Distinct free ports of 127.0.0.1, outside the range the kernel gives to clients.
+
+    Args:
+        avoid: promised to somebody who has not bound them yet.
 
     Raises:
         NotReady: the machine has no free port left.
@@ -201,7 +206,7 @@ def free_ports(count: int) -> list[int]:
     chooser = random.SystemRandom()
     for _ in range(2000):
         port = chooser.randrange(*PORTS)
-        if port not in found and port_is_free(port):
+        if port not in found and port not in avoid and port_is_free(port):
             found.append(port)
             if len(found) == count:
                 return found

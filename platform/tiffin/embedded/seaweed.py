@@ -98,10 +98,10 @@ def everything(bucket: str) -> list[str]:
     return [f"{action}:{bucket}" for action in ("Read", "Write", "List", "Tagging")]
 
 
-def command(ports: Mapping[str, int], *, data: Path, config: Path) -> list[str | Path]:
+def command(ports: Mapping[str, int], *, data: Path, config: Path, program: Path | None = None) -> list[str | Path]:
     """The server's command line; it holds no secret."""
     return [
-        seaweed_binary(),
+        program or seaweed_binary(),
         "-logtostderr=true",
         "server",
         "-ip=127.0.0.1",
@@ -149,6 +149,7 @@ def start_seaweed(
     log: Path | None = None,
     environ: Mapping[str, str] | None = None,
     attempts: int = 2,
+    program: Path | None = None,
 ) -> Seaweed:
     """Start a store with both buckets; returns once an object was written and read back.
 
@@ -156,6 +157,7 @@ def start_seaweed(
         folder: its data.
         ports: one for each of `PORTS`; free ones when None.
         secrets: where weed.json with the keys is kept; `folder` when None.
+        program: another `weed` than the package's.
         attempts: a start that does not answer in time is repeated: one in some tens hangs.
 
     Raises:
@@ -172,7 +174,8 @@ def start_seaweed(
     for _ in range(attempts):
         chosen = dict(ports or zip(PORTS, free_ports(len(PORTS)), strict=True))
         rotate(log)
-        process = spawn(command(chosen, data=data, config=config.resolve()), log=log, environ=environment, cwd=config.parent)
+        words = command(chosen, data=data, config=config.resolve(), program=program)
+        process = spawn(words, log=log, environ=environment, cwd=config.parent)
         if works(process, chosen["s3"], keys.admin, timeout_s=30):
             return Seaweed(process, chosen, f"http://127.0.0.1:{chosen['s3']}", keys, folder)
         stop(process, grace_s=2)

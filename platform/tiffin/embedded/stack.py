@@ -160,7 +160,8 @@ class Session:
             old = ports.get(name, {})
             taken = [port for port in old.values() if name in dead and not port_is_free(port)]
             if set(old) != set(part.port_names) or taken:
-                ports[name] = dict(zip(part.port_names, free_ports(len(part.port_names)), strict=True))
+                promised = {port for used in ports.values() for port in used.values()}
+                ports[name] = dict(zip(part.port_names, free_ports(len(part.port_names), avoid=promised), strict=True))
         changed = ports != self.state.ports
         self.record(ports=ports)
         return changed

@@ -79,6 +79,8 @@ def config_text(*, port: int, folder: Path, passwords: Mapping[str, str]) -> str
             f"port {port}",
             "protected-mode yes",
             "daemonize no",
+            # a title is written over the environment, where `leftovers` looks for its mark
+            "set-proc-title no",
             f'dir "{folder}"',
             "dbfilename dump.rdb",
             'save ""',

@@ -75,7 +75,11 @@ def run(agent: Agent, watch: Watch, *, http_port: int, stop: threading.Event, ev
     watching = watch.start(stop)
     try:
         while not stop.is_set():
-            agent.round(watch.seen)
+            try:
+                agent.round(watch.seen)
+            except Exception as err:  # the loop's edge: what is live must go on being looked after
+                logger.exception("a round failed")
+                agent.failed(err)
             stop.wait(every_s)
     finally:
         stop.set()

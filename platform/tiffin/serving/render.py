@@ -73,8 +73,9 @@ def render(
     check_model(deployment, model, joined, of=of)
     preprocess = team_code(deployment.model.preprocess, role=f"{of}: preprocess")
     if preprocess.digest != model.preprocess:
+        where = f"preprocess {preprocess.function!r} ({preprocess.declared_at})"
         raise Invalid(
-            f"{of}: the module of preprocess {preprocess.function!r} ({preprocess.declared_at}) was changed after {model.name!r} was trained",
+            f"{of}: the module of {where} was changed after {model.name!r} was trained",
             fix=f"train {model.name!r} again, then materialise the deployment",
         )
     postprocess = None if deployment.postprocess is None else team_code(deployment.postprocess, role=f"{of}: postprocess")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -55,7 +56,7 @@ class Agent:
         self.surroundings_changed = surroundings_changed
         self.store_error: str | None = None
         self.rounds = 0
-        self.healed: list[str] = []
+        self.healed: deque[str] = deque(maxlen=50)
         self.known: dict[str, Any] = {}
         self.tell()
 
@@ -221,6 +222,10 @@ class Agent:
             "healed": list(self.healed),
             "rounds": self.rounds,
         }
+
+    def failed(self, err: Exception) -> None:
+        """A round ended by an error that nobody expected: not ready until one succeeds."""
+        self.known = {**self.known, "ready": False, "reasons": [f"the agent itself failed: {type(err).__name__}: {err}"]}
 
     def status(self) -> dict[str, Any]:
         """A JSON value: `ready`, `reasons`, and the rest for people."""

@@ -124,10 +124,13 @@ class Watch:
         def run() -> None:
             audit_at = 0.0
             while not stop.is_set():
-                self.look()
-                if time.monotonic() >= audit_at:
-                    self.audit()
-                    audit_at = time.monotonic() + self.audit_s
+                try:
+                    self.look()
+                    if time.monotonic() >= audit_at:
+                        audit_at = time.monotonic() + self.audit_s
+                        self.audit()
+                except Exception:  # the thread's edge: pointers must go on being followed
+                    logger.exception("looking at prod failed")
                 stop.wait(self.every_s)
 
         thread = threading.Thread(target=run, name="watch", daemon=True)

@@ -122,7 +122,7 @@ def test_rows_that_no_client_could_send_are_not_taken_as_golden(case: Case) -> N
     nothing = case.rows.set_column(case.rows.column_names.index("distance"), "distance", pa.nulls(len(case.rows), pa.int16()))
 
     assert Golden.from_bytes(golden.blobs[golden.record.golden.digest], name="g").rows == 16
-    with pytest.raises(PlatformError, match="distance|no row of the training table"):
+    with pytest.raises(PlatformError, match=r"distance|no row of the training table"):
         case.render(sample=nothing)
 
 
@@ -173,7 +173,7 @@ def test_a_sample_without_a_column_is_refused_by_name(case: Case) -> None:
 
 
 def test_team_code_that_the_server_does_not_allow_is_refused_with_the_deployments_name(case: Case) -> None:
-    with pytest.raises(Invalid, match="deployment 'eta': postprocess .*test_render.py") as refused:
+    with pytest.raises(Invalid, match=r"deployment 'eta': postprocess .*test_render.py") as refused:
         case.render(deployment=case.deployment.with_changes(postprocess=output_named_like_a_field))
 
     assert "fix" not in refused.value.message

@@ -118,7 +118,7 @@ def test_numbers_arrive_in_their_declared_encoding(items: list[float | None]) ->
 def test_a_null_in_a_field_that_allows_none_is_refused_by_name() -> None:
     column = RequestColumn("wind", "field", "f32", False)
 
-    with pytest.raises(Invalid, match="request field 'wind': .*row 1.*null") as refused:
+    with pytest.raises(Invalid, match=r"request field 'wind': .*row 1.*null") as refused:
         decode_request([column], {"wind": np.array([[1.0], [np.nan]], dtype=np.float32)})
 
     assert "without nulls" in refused.value.fix

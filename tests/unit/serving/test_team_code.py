@@ -82,7 +82,7 @@ def test_anything_else_is_refused_with_file_line_and_remedy(line: str, found: st
 
 
 def test_a_forbidden_import_inside_a_function_is_found_too() -> None:
-    with pytest.raises(Invalid, match="inputs.py:2 imports 'socket'"):
+    with pytest.raises(Invalid, match=r"inputs.py:2 imports 'socket'"):
         check_source(b"def prepare(batch):\n    import socket\n", path="inputs.py", role="preprocess")
 
 
