@@ -63,7 +63,9 @@ def locations_of(workspace: Path) -> list[Location]:
     try:
         entries = (yaml.safe_load(workspace.read_text()) or {})["load_from"]
     except (yaml.YAMLError, KeyError, TypeError) as err:
-        raise Invalid(f"workspace file {str(workspace)!r} has no readable 'load_from' list", fix="see workspace.yaml of the example") from err
+        raise Invalid(
+            f"workspace file {str(workspace)!r} has no readable 'load_from' list", fix="see workspace.yaml of the example"
+        ) from err
     return [location(entry, workspace) for entry in entries]
 
 

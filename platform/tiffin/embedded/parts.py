@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tiffin.core.digests import digest_json
 from tiffin.core.errors import NotReady
 from tiffin.core.settings import Settings, inherited_environment
-from tiffin.embedded import dagster_server, seaweed, valkey
+from tiffin.embedded import code_servers, dagster_server, seaweed, valkey
 from tiffin.embedded.identities import secrets_folder
 from tiffin.embedded.jail import Jail
 from tiffin.embedded.leftovers import marked
@@ -100,9 +100,10 @@ def recorded(process: Process, ports: Mapping[str, int], environment: str = "", 
     return PartState(pid=process.pid, born=process.born, started_at=now, ports=dict(ports), environment=environment, detail=detail)
 
 
-def settings_digest(place: Place) -> str:
+def settings_digest(place: Place, needs: Sequence[str]) -> str:
     """Changes when a part must be started again because what it was told is no longer so."""
-    return digest_json([place.settings.to_environment(), str(place.workspace)])[:16]
+    told = told_addresses(place).read_text() if "code" in needs and told_addresses(place).exists() else ""
+    return digest_json([place.settings.to_environment(), str(place.workspace), told])[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ class ProgramPart:
         log = place.log(self.name)
         rotate(log)
         process = spawn(self.command(place), log=log, environ=place.environment(self.name, own=self.own(place)), cwd=place.workspace.parent)
-        running = recorded(process, place.ports.get(self.name, {}), settings_digest(place))
+        running = recorded(process, place.ports.get(self.name, {}), settings_digest(place, self.needs))
         end, trouble = time.monotonic() + self.patience_s, self.ask(place, running)
         while trouble is not None:
             if not alive(process) or time.monotonic() > end:
@@ -239,7 +240,7 @@ class ProgramPart:
         return running
 
     def trouble(self, place: Place, running: PartState) -> str | None:
-        if running.environment != settings_digest(place):
+        if running.environment != settings_digest(place, self.needs):
             return "it was started with other settings"
         return self.ask(place, running)
 
@@ -302,11 +303,41 @@ AGENT = ProgramPart(
     own=serving_environment,
     folders=lambda place: [place.serving_cache, *(place.home / name for name in ("serving", "seaweed", "valkey", "dagster"))],
 )
+
+
+def told_addresses(place: Place) -> Path:
+    """Where the code servers say that they answer."""
+    return place.home / "dagster" / code_servers.ADDRESSES
+
+
+def forget_addresses(place: Place) -> list[Path]:
+    """What an earlier run told is not true any more."""
+    told_addresses(place).unlink(missing_ok=True)
+    return step_folders(place)
+
+
+CODE = ProgramPart(
+    name="code",
+    needs=(),
+    port_names=(),
+    command=lambda place: step_jail(
+        place,
+        [
+            *(sys.executable, "-m", "tiffin.embedded.code_servers"),
+            *("--workspace", place.workspace, "--folder", place.home / "dagster"),
+        ],
+    ),
+    ask=lambda place, running: None if told_addresses(place).exists() else "code locations are still loading",
+    own=step_environment,
+    folders=forget_addresses,
+    patience_s=240,
+    grace_s=6,
+)
 WEBSERVER = ProgramPart(
     name="webserver",
-    needs=(),
+    needs=("code",),
     port_names=("http",),
-    command=lambda place: step_jail(place, dagster_server.webserver_command(place.ports["webserver"]["http"], place.workspace)),
+    command=lambda place: step_jail(place, dagster_server.webserver_command(place.ports["webserver"]["http"], told_addresses(place))),
     ask=lambda place, running: dagster_server.webserver_trouble(running.ports["http"]),
     own=step_environment,
     folders=step_folders,
@@ -315,13 +346,13 @@ WEBSERVER = ProgramPart(
 )
 DAEMON = ProgramPart(
     name="daemon",
-    needs=(),
+    needs=("code",),
     port_names=(),
-    command=lambda place: step_jail(place, dagster_server.daemon_command(place.workspace)),
+    command=lambda place: step_jail(place, dagster_server.daemon_command(told_addresses(place))),
     ask=ask_daemon,
     own=step_environment,
     folders=step_folders,
     patience_s=240,
     grace_s=4,
 )
-PARTS: dict[str, Part] = {part.name: part for part in (ValkeyPart(), SeaweedPart(), TritonPart(), PROMOTER, AGENT, WEBSERVER, DAEMON)}
+PARTS: dict[str, Part] = {part.name: part for part in (ValkeyPart(), SeaweedPart(), TritonPart(), PROMOTER, AGENT, CODE, WEBSERVER, DAEMON)}

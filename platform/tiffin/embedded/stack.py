@@ -29,7 +29,7 @@ __all__ = ["Stack", "Step", "down", "load", "up"]
 Progress = Callable[[str, "Step"], None]
 Step = Literal["starting", "mending", "up", "kept", "stopping", "down", "failed"]
 # ended in this order: who starts work first, who holds data last
-STOP_ORDER = (("daemon", "webserver", "agent", "promoter"), ("triton",), ("valkey", "seaweed"))
+STOP_ORDER = (("daemon", "webserver", "code", "agent", "promoter"), ("triton",), ("valkey", "seaweed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,10 @@ def up(
     given = settings or Settings.from_environment()
     with locked(home):
         state = renew(home, read_state(home) or StackState(), as_of=as_of, workspace=workspace, isolation=given.isolation)
-        if "webserver" in chosen and not Path(state.workspace or "").is_file():
+        if "code" in chosen and not Path(state.workspace or "").is_file():
             raise Invalid(f"Dagster's workspace file {state.workspace} does not exist", fix="run `tiffin up` where workspace.yaml is")
-        if state.isolation == "namespace" and any(part not in state.parts for part in ("triton", "agent", "daemon") if part in chosen):
+        jailed = [part for part in ("triton", "agent", "code", "webserver", "daemon") if part in chosen and part not in state.parts]
+        if state.isolation == "namespace" and jailed:
             trouble = why_impossible()
             if trouble is not None:
                 raise trouble

@@ -45,7 +45,7 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
             case Source():
                 found.append(source_asset(team, spec))
             case FeatureView():
-                found.append(view_asset(team, spec))
+                found.append(view_asset(team, spec, owners_time=owners_time(specs, spec.source)))
                 if spec.online is not None:
                     found.append(online_asset(team, spec))
             case TrainingTable():
@@ -57,6 +57,12 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
                 listed(team, specs, spec.model, wanted_by=f"deployment {spec.name!r}")
                 found.append(deployment_asset(team, spec, resolve_views(spec.model.table, team=team, catalog=known)))
     return found
+
+
+def owners_time(specs: Sequence[Spec], source: Source) -> str | None:
+    """The time column that a team declares where it lands the source; None for another team's source."""
+    landed = [spec.time for spec in specs if isinstance(spec, Source) and spec.name == source.name and spec.load is not None]
+    return landed[0] if landed else None
 
 
 def listed(team: Team, specs: Sequence[Spec], needed: TrainingTable | Model, *, wanted_by: str) -> None:

@@ -35,14 +35,16 @@ def windows_of(partitions: Sequence[str]) -> list[Window]:
     return [Window(start=day, end=day + timedelta(days=1)) for day in days]
 
 
-def find_leak(view: FeatureView, windows: Sequence[Window], rows: pa.Table) -> LeakageFinding | None:
+def find_leak(view: FeatureView, windows: Sequence[Window], rows: pa.Table, *, owners_time: str | None = None) -> LeakageFinding | None:
     """The first leak among a few of the windows, or None.
 
     Args:
         rows: the whole source, with rows known after the windows' ends.
+        owners_time: column that the source's owner declares as its time; a view that declares an
+            earlier one would see facts before they were known.
     """
     for window in sampled(windows, LEAKAGE_WINDOWS):
-        finding = check_window(view, window, rows)
+        finding = check_window(view, window, rows, known=owners_time)
         if finding is not None:
             return finding
     return None
@@ -83,16 +85,20 @@ def check_result(name: str, finding: Finding) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(check_name=name, passed=finding.passed, description=finding.description, metadata=finding.evidence)
 
 
-def view_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
-    """`<team>/<view>`: Delta partitions. Nothing is written by a run whose leakage check fails."""
+def view_asset(team: Team, view: FeatureView, *, owners_time: str | None = None) -> dg.AssetsDefinition:
+    """`<team>/<view>`: Delta partitions. Nothing is written by a run whose leakage check fails.
+
+    Args:
+        owners_time: see `find_leak`.
+    """
     ref = f"{team.name}/{view.name}"
     key = dg.AssetKey(list(view_path(ref)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy is beta; dagster is pinned
-        return declared(team, view, ref, key)
+        return declared(team, view, ref, key, owners_time)
 
 
-def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey) -> dg.AssetsDefinition:
+def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_time: str | None) -> dg.AssetsDefinition:
     """The asset itself."""
     record = view.record(team=team.name, owner=team.owner)
 
@@ -118,7 +124,7 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey) -> dg.As
         partitions = sorted(context.partition_keys)
         windows = windows_of(partitions)
         with failures():
-            finding = find_leak(view, windows, tables.read(view.source.name))
+            finding = find_leak(view, windows, tables.read(view.source.name), owners_time=owners_time)
             yield leakage_result(finding, min(len(windows), LEAKAGE_WINDOWS))
             if finding is not None:
                 raise Invalid(f"feature view {ref!r} uses rows from after its window: {finding}", fix="filter the rows by the window's end")

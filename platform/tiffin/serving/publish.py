@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tiffin.registry.models import save_record
+from tiffin.registry.models import publish_record
 from tiffin.serving.render import Rendered
 from tiffin.storage.objects import ObjectStore, put_blob
 
@@ -12,7 +12,7 @@ __all__ = ["publish_deployment"]
 
 
 def publish_deployment(dev: ObjectStore, rendered: Rendered, *, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
-    """Write it, and return the record's digest: what promotion asks for. No pointer moves.
+    """Write it, point dev at it, and return the record's digest: what promotion asks for.
 
     Args:
         progress: called with blobs done and all.
@@ -20,4 +20,4 @@ def publish_deployment(dev: ObjectStore, rendered: Rendered, *, progress: Callab
     for done, data in enumerate(rendered.blobs.values(), start=1):
         put_blob(dev, data)
         progress(done, len(rendered.blobs))
-    return save_record(dev, rendered.record)
+    return publish_record(dev, rendered.record)
