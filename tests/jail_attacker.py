@@ -94,11 +94,10 @@ def mount(source: str, target: str, kind: str | None, flags: int) -> int:
     return int(LIBC.mount(source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None))
 
 
-def write(path: str, text: str) -> bool:
-    """Write and say so; leaves nothing behind where it created a file."""
+def writable(path: str) -> bool:
+    """Open for writing, and write nothing: where the jail leaks, this machine must not suffer."""
     existed = os.path.exists(path)
-    with open(path, "a" if not existed else "r+") as file:
-        file.write(text)
+    os.close(os.open(path, os.O_WRONLY if existed else os.O_WRONLY | os.O_CREAT))
     if not existed:
         os.unlink(path)
     return True
@@ -212,7 +211,7 @@ def privileges(attack: Attack) -> None:
         held = int(subprocess.run(probe, capture_output=True, text=True, check=False).stdout.split()[1], 16)
         attack.deed("a child with more capabilities", lambda: bool(held & ~0b11011))
     for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper"):
-        attack.deed(f"write {path}", lambda path=path: write(path, "x"))  # type: ignore[misc]
+        attack.deed(f"write {path}", lambda path=path: writable(path))  # type: ignore[misc]
     attack.deed("load a module", lambda: LIBC.syscall(313, os.open("/dev/null", os.O_RDONLY), b"", 0))
     here = os.path.dirname(os.path.abspath(__file__))
     for path in (
@@ -223,7 +222,7 @@ def privileges(attack: Attack) -> None:
         "/etc/cron.d/x",
         "/root/.bashrc",
     ):
-        attack.deed(f"write {path}", lambda path=path: write(path, ""))  # type: ignore[misc]
+        attack.deed(f"write {path}", lambda path=path: writable(path))  # type: ignore[misc]
 
 
 def services(attack: Attack) -> None:

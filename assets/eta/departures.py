@@ -50,7 +50,7 @@ eta_model = model(
     },
     holdout="60d",
     gates=(
-        Metric("mae").below(30),  # December, the holdout, is the hardest month: its mean absolute delay is 27
+        Metric("mae").below(23),  # always answering the median gives 23.4 on the same 60 days
         NotWorseThanLive("mae", by=0.02),
     ),
 )(prepare)

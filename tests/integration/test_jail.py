@@ -191,3 +191,16 @@ def test_a_jail_that_cannot_be_closed_runs_nothing_and_says_why(arguments: list[
     assert done.returncode == 1
     assert message in done.stderr
     assert "fix:" in done.stderr
+
+
+def test_where_no_jail_can_be_made_the_fix_names_the_switch_that_goes_without(scene: Scene) -> None:
+    # inside a jail there is none: a machine that forbids namespaces looks like this
+    ask = "from tiffin.embedded.jail import why_impossible; found = why_impossible(); print(found.message, '|', found.fix)"
+    jail = Jail(write=(scene.free, Path("/tmp")))
+
+    done = subprocess.run([str(word) for word in jail.command([sys.executable, "-c", ask])], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    message, _, fix = done.stdout.partition("|")
+    assert "steps cannot be kept from the promoter's keys on this machine" in message
+    assert "TIFFIN_ISOLATION=none" in fix

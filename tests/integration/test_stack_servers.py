@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tiffin.core.errors import NotReady
-from tiffin.embedded.processes import alive, wait_until
+from tiffin.embedded.processes import alive, stop, wait_until
 from tiffin.embedded.seaweed import Seaweed, seaweed_binary, start_seaweed
 from tiffin.embedded.sigv4 import KeyPair, signed_request
 from tiffin.embedded.valkey import Valkey, start_valkey
@@ -229,3 +230,12 @@ def test_a_store_that_cannot_start_is_tried_twice_and_shows_the_end_of_its_log(t
 
     assert (tmp_path / "store" / "starts").read_text() == "started\nstarted\n"
     assert "read " in caught.value.fix
+
+
+def test_valkey_ends_when_asked_even_if_it_cannot_save(tmp_path: Path) -> None:
+    server = start_valkey(tmp_path / "store")
+    redis.Redis.from_url(server.publisher).set("row", "1")
+
+    shutil.rmtree(tmp_path / "store")
+
+    assert stop(server.process, grace_s=15)

@@ -130,9 +130,12 @@ def own_namespaces(kernel: Kernel) -> None:
     if not effective_capabilities() >> CAP_SETUID & 1:
         users, groups = f"{os.getuid()} {os.getuid()} 1", f"{os.getgid()} {os.getgid()} 1"
         kernel.unshare(CLONE_NEWUSER | CLONE_NEWNS)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(users)
-        Path("/proc/self/gid_map").write_text(groups)
+        try:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(users)
+            Path("/proc/self/gid_map").write_text(groups)
+        except OSError as err:
+            raise Unsupported(f"jail: the user namespace's ids could not be mapped: {err.strerror}", fix=OPEN_INSTEAD) from err
     else:
         # all ids can be mapped only from outside: by a child that stays there
         reader, writer = os.pipe()

@@ -85,8 +85,9 @@ def config_text(*, port: int, folder: Path, passwords: Mapping[str, str]) -> str
             "dbfilename dump.rdb",
             'save ""',
             "appendonly no",
-            "shutdown-on-sigterm save",
-            "shutdown-on-sigint save",
+            # also when the disk is full: an empty server refills itself, one that will not end is worse
+            "shutdown-on-sigterm save force",
+            "shutdown-on-sigint save force",
             "maxmemory-policy noeviction",
             "enable-debug-command no",
             "enable-module-command no",
