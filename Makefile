@@ -42,10 +42,10 @@ lint: env
 	$(RUN)/lint-imports
 
 check: lint ## lint, types, unit and contract tests
-	$(RUN)/pytest tests/unit tests/contract -q
+	$(RUN)/pytest tests/unit tests/contract -q -n 2 --dist loadgroup
 
 test: lint ## everything, as CI runs it
-	$(RUN)/pytest
+	$(RUN)/pytest -n 2 --dist loadgroup
 
 bench: env ## make bench BENCH=name: a table, then one JSON line
 	$(RUN)/python -m bench.$(BENCH)

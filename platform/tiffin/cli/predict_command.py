@@ -19,7 +19,7 @@ __all__ = ["columns_of", "parse_row", "predict", "read_rows"]
 
 def predict(
     name: Annotated[str, typer.Argument(help="The endpoint, e.g. eta.")],
-    row: Annotated[list[str] | None, typer.Option("--row", help="field=value of the first row; repeat for more fields.")] = None,
+    fields: Annotated[list[str] | None, typer.Argument(help="One row as field=value ...", show_default=False)] = None,
     rows: Annotated[str | None, typer.Option("--rows", help="A file with one JSON object per line, or - for standard input.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30.0,
     home: HomeOption = None,
@@ -27,16 +27,16 @@ def predict(
 ) -> None:
     """Ask a live endpoint: ids and request-time fields in, predictions out.
 
-    Example: tiffin predict eta --row carrier=UA --row origin=EWR --row dest=IAH
+    Example: tiffin predict eta carrier=UA origin=EWR distance=1400
 
     Example: tiffin predict eta --rows requests.jsonl --json
     """
     from tiffin.embedded.stack import load  # 0.4 s
     from tiffin.serving.client import predict as ask  # 0.4 s: numpy, gRPC
 
-    if (row is None) == (rows is None):
-        raise typer.BadParameter("give the request either as --row field=value or as --rows FILE")
-    table = [parse_row(row)] if row is not None else read_rows(rows or "-")
+    if bool(fields) == (rows is not None):
+        raise typer.BadParameter("give the request either as field=value ... or as --rows FILE")
+    table = [parse_row(fields)] if fields else read_rows(rows or "-")
     settings = load(home_of(home)).settings()
     answer = {
         output: array.tolist() for output, array in ask(settings.need("triton_grpc"), name, columns_of(table), timeout_s=timeout).items()
@@ -44,11 +44,11 @@ def predict(
     if json:
         show({"endpoint": name, "rows": len(table), "predictions": answer}, as_json=True, text="")
         return
-    fields = list(table[0])
+    names = list(table[0])
     cells = [
-        [*(str(one[field]) for field in fields), *(f"{answer[output][number]:g}" for output in answer)] for number, one in enumerate(table)
+        [*(str(one[field]) for field in names), *(f"{answer[output][number]:g}" for output in answer)] for number, one in enumerate(table)
     ]
-    show_table(name, [*fields, *answer], cells)
+    show_table(name, [*names, *answer], cells)
 
 
 def parse_row(pairs: Iterable[str]) -> dict[str, Any]:
@@ -62,9 +62,9 @@ def parse_row(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         field, equals, text = pair.partition("=")
         if not equals or not field:
-            raise Invalid(f"--row {pair!r} is not of the form field=value", fix=f"write --row {field or 'field'}=value")
+            raise Invalid(f"{pair!r} is not of the form field=value", fix=f"write {field or 'field'}=value")
         if field in found:
-            raise Invalid(f"--row names field {field!r} twice", fix="for several rows use --rows FILE with one JSON object per line")
+            raise Invalid(f"field {field!r} is given twice", fix="for several rows use --rows FILE with one JSON object per line")
         try:
             found[field] = jsonlib.loads(text)
         except ValueError:

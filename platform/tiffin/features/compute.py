@@ -14,6 +14,7 @@ from tiffin.core.units import from_us, to_us
 from tiffin.engines.arrow import ArrowEngine
 from tiffin.engines.duckdb import DuckEngine
 from tiffin.features.arrow_values import to_arrow, to_values
+from tiffin.features.bounds import refuse_outside
 from tiffin.features.source_rows import window_rows
 from tiffin.features.view import FeatureView, Window
 from tiffin.wire.encodings import Values, canonical
@@ -85,6 +86,7 @@ def canonical_rows(view: FeatureView, window: Window, result: pa.Table) -> pa.Ta
         columns[field.name] = key_column(result[field.name], field.name, field.type, subject)
     for feature in view.features:
         columns[feature.name] = feature_column(result[feature.name], feature.column, feature.type.arrow, subject)
+        refuse_outside(feature, columns[feature.name], subject=subject)
     columns[EVENT_TIME] = event_times(view, window, result, subject)
     delay_us = view.delay // timedelta(microseconds=1)
     columns[KNOWN_AT] = pc.add(columns[EVENT_TIME].cast(pa.int64()), delay_us).cast(INSTANT)

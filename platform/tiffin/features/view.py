@@ -17,6 +17,7 @@ from tiffin.core.spec import Spec
 from tiffin.core.units import parse_duration, to_us
 from tiffin.features.entity import Entity
 from tiffin.features.feature_types import FeatureType
+from tiffin.lineage.code import code_digest
 from tiffin.manifests.records import ViewRecord
 from tiffin.wire.schema import Column, RowSchema
 
@@ -170,7 +171,7 @@ class FeatureView(Spec):
         """Digest of what computes the values: code or SQL, source, columns, times."""
         return digest_json(
             {
-                "code": self.sql if self.sql is not None else inspect.getsource(self.transform),  # type: ignore[arg-type]  # the validator made sure that one is set
+                "code": code_digest(self.transform) if self.transform is not None else self.sql,
                 "source": [self.source.name, self.source.time],
                 "entity": self.entity.record().model_dump(mode="json"),
                 "schema": self.row_schema.to_json(),

@@ -12,6 +12,7 @@ from tiffin.asof.join import INSTANT, instants, times_us
 from tiffin.core.errors import Invalid, PlatformError, nearest
 from tiffin.core.units import to_us
 from tiffin.features.arrow_values import to_arrow, to_values
+from tiffin.features.bounds import refuse_outside
 from tiffin.features.compute import KEY_ARROW
 from tiffin.storage.tables import TableStore
 from tiffin.training.batch import called
@@ -61,10 +62,12 @@ def canonical_rows(spine: Spine, rows: pa.Table, *, label: bool) -> pa.Table:
     """
     need(rows, wanted(spine, label=label), where=where(spine))
     keys = [(column, KEY_ARROW[field.type]) for column, field in zip(key_columns(spine), spine.key_fields, strict=True)]
-    values = [(feature.column, feature.type.arrow) for feature in (*spine.fields, *([spine.label] if label else []))]
+    values = [*spine.fields, *([spine.label] if label else [])]
     made = {column.name: encoded(rows, column, arrow, spine) for column, arrow in keys}
     made[spine.time] = pa.array(times_us(rows, spine.time)).cast(INSTANT)
-    made |= {column.name: encoded(rows, column, arrow, spine) for column, arrow in values}
+    for feature in values:
+        made[feature.name] = encoded(rows, feature.column, feature.type.arrow, spine)
+        refuse_outside(feature, made[feature.name], subject=where(spine))
     return pa.table(made)
 
 

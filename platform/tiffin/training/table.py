@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -15,6 +14,7 @@ from tiffin.core.names import check_name, split_ref
 from tiffin.core.spec import Spec
 from tiffin.features.entity import parse_key
 from tiffin.features.view import Feature, FeatureView, Source
+from tiffin.lineage.code import code_digest
 from tiffin.manifests.records import KeyField
 
 __all__ = ["Spine", "TrainingTable", "feature_column"]
@@ -70,8 +70,8 @@ class Spine(Spec):
 
     @property
     def code(self) -> str:
-        """The source of `rows`, for digests."""
-        return "" if self.rows is None else inspect.getsource(self.rows)
+        """Digest of what `rows` stands on."""
+        return "" if self.rows is None else code_digest(self.rows)
 
 
 class TrainingTable(Spec):

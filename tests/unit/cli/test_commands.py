@@ -45,7 +45,7 @@ def test_an_exit_code_means_the_same_for_every_command(error: type[PlatformError
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["predict", "eta", "--row", "a=1"], ["promote", "eta"], ["rollback", "eta"]], ids=lambda words: words[0]
+    "words", [["status"], ["predict", "eta", "a=1"], ["promote", "eta"], ["rollback", "eta"]], ids=lambda words: words[0]
 )
 def test_without_a_stack_a_command_says_how_to_start_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
@@ -114,7 +114,7 @@ def test_down_where_nothing_runs_is_no_error(monkeypatch: pytest.MonkeyPatch, ca
     "words",
     [
         pytest.param(["predict", "eta"], id="no rows"),
-        pytest.param(["predict", "eta", "--row", "a=1", "--rows", "x"], id="rows twice"),
+        pytest.param(["predict", "eta", "a=1", "--rows", "x"], id="rows twice"),
         pytest.param(["predict"], id="no endpoint"),
         pytest.param(["rollback", "eta", "--steps", "0"], id="no step"),
         pytest.param(["fly"], id="no command"),

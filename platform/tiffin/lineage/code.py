@@ -1,0 +1,80 @@
+"""The code that a function stands on: itself, and what it names in its own module, all the way down.
+
+A changed helper or constant must change the version of what is computed with it; a changed comment
+or a neighbour that it does not use must not.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tiffin.core.digests import digest_json
+
+__all__ = ["code_digest"]
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """Digest of a function's code and of every module-level function, class and constant that it uses.
+
+    Compared are syntax trees without comments, docstrings, positions and annotations of type; what is imported
+    from elsewhere counts by its name. A function without readable source counts by its bytecode.
+    """
+    plain = inspect.unwrap(function)
+    try:
+        tree = ast.parse(Path(inspect.getsourcefile(plain) or "").read_text())
+        own = ast.parse(textwrap.dedent(inspect.getsource(plain))).body[0]
+    except (OSError, TypeError, SyntaxError):
+        code = plain.__code__
+        return digest_json([code.co_code.hex(), [repr(one) for one in code.co_consts], list(code.co_names)])
+    defined = definitions(tree)
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, ast.AST]] = [("", own)]
+    while waiting:
+        name, node = waiting.pop()
+        node = meaning(node)
+        found[name] = ast.dump(node)
+        used = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        waiting += [(other, defined[other]) for other in sorted(used) if other in defined and other not in found]
+    return digest_json(found)
+
+
+def definitions(tree: ast.Module) -> dict[str, ast.AST]:
+    """What a module defines or imports at its top, by name."""
+    found: dict[str, ast.AST] = {}
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found[node.name] = node
+            case ast.Assign():
+                found |= {one.id: node for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            case ast.AnnAssign() if isinstance(node.target, ast.Name) and node.value is not None:
+                found[node.target.id] = node
+            case ast.Import() | ast.ImportFrom():
+                found |= {alias.asname or alias.name.partition(".")[0]: node for alias in node.names}
+    return found
+
+
+class Meaning(ast.NodeTransformer):
+    """Takes out what changes no result: docstrings, annotations, decorators."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.decorator_list, node.returns = [], None
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+
+def meaning(node: ast.AST) -> ast.AST:
+    """A copy without positions and without what changes no result."""
+    copy: ast.AST = Meaning().visit(ast.parse(ast.unparse(node)))
+    return copy
