@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -280,15 +281,25 @@ def drive(dagster: Dagster, progress: Progress, *, timeout_s: float) -> tuple[li
     return runs, dagster.assets() if runs else assets
 
 
+def endpoint_of(home: Path) -> str:
+    """Where the webserver of a local stack answers, from its state file."""
+    try:
+        port = json.loads((home / "state.json").read_text())["parts"]["webserver"]["ports"]["http"]
+    except (OSError, ValueError, KeyError) as err:
+        raise SystemExit(f"no Dagster webserver is recorded in {str(home)!r}\n  fix: start the stack with `tiffin up`") from err
+    return f"http://127.0.0.1:{port}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--endpoint", default="http://127.0.0.1:3000", help="URL of the Dagster webserver")
+    parser.add_argument("--home", type=Path, default=Path(".tiffin"), help="folder of the running stack")
+    parser.add_argument("--endpoint", help="URL of another Dagster webserver")
     parser.add_argument("--timeout-s", type=float, default=1800.0, help="longest wait for one run")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    started, dagster = time.monotonic(), Dagster(arguments.endpoint)
+    started, dagster = time.monotonic(), Dagster(arguments.endpoint or endpoint_of(arguments.home))
     result: dict[str, Any]
     try:
         with Progress(*columns, console=console) as progress:

@@ -16,7 +16,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(Path(tmp_path_factory.mktemp("house")))
     try:
         house.tiffin("up", "--as-of", AS_OF)
-        house.run(BIN / "python", "scripts/materialise.py", "--endpoint", house.dagster)
+        house.run(BIN / "python", "scripts/materialise.py", "--home", house.home)
         yield house
     finally:
         house.tiffin("down", check=False)

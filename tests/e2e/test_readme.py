@@ -38,7 +38,7 @@ def test_a_command_of_the_readme_works_as_it_stands(house: House, line: str) -> 
 
 
 def test_materialising_again_does_nothing(house: House) -> None:
-    command = (BIN / "python", "scripts/materialise.py", "--endpoint", house.dagster, "--json")
+    command = (BIN / "python", "scripts/materialise.py", "--home", house.home, "--json")
     house.run(*command)  # other stories publish other instants, which makes the endpoint due
 
     done = house.run(*command)

@@ -98,6 +98,15 @@ def answers(port: int) -> bool:
     return True
 
 
+def prepare(folder: Path) -> None:
+    """Make the instance's databases, once and alone: servers that start together would race for it."""
+    if not (folder / "history").exists():
+        from dagster import DagsterInstance  # as above
+
+        with DagsterInstance.get() as instance:
+            instance.get_runs(limit=1)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Start the servers, tell where they are, start again the one that ends."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -107,6 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     found = locations_of(options.workspace)
     told = options.folder / ADDRESSES
     told.unlink(missing_ok=True)
+    prepare(options.folder)
     ports = {one.name: free_port() for one in found}
     servers = {one.name: subprocess.Popen(one.command(ports[one.name]), cwd=one.folder) for one in found}
     ending = False

@@ -83,12 +83,20 @@ def tail(log: Path, *, lines: int = 15) -> str:
         return ""
 
 
-def spawn(command: Sequence[str | Path], *, log: Path, environ: Mapping[str, str], cwd: Path | None = None) -> Process:
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    before: Callable[[], None] | None = None,
+) -> Process:
     """Start a program that outlives us: its own session, no terminal, output in `log`.
 
     Args:
         environ: its whole environment; nothing of ours is inherited.
         log: appended to; readable by its owner only.
+        before: called in the child before the program replaces it; not for a process of ours with several threads.
 
     Raises:
         NotFound: there is no such program.
@@ -104,6 +112,7 @@ def spawn(command: Sequence[str | Path], *, log: Path, environ: Mapping[str, str
             env=dict(environ),
             cwd=cwd,
             start_new_session=True,
+            preexec_fn=before,  # noqa: PLW1509  said in the docstring
         )
     except FileNotFoundError as err:
         raise NotFound(f"there is no program {str(command[0])!r}", fix="run `tiffin doctor`: it names what is missing") from err

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from tiffin.core.errors import NotFound, NotReady, PlatformError
-from tiffin.embedded.processes import Process, alive, free_ports, spawn, stop, tail, wait_until
-from tiffin.serving.triton import Triton
+from tiffin.embedded.hidden_arguments import spawn_hiding
+from tiffin.embedded.processes import Process, alive, free_ports, stop, tail, wait_until
+from tiffin.embedded.secret_files import new_password, write_private
+from tiffin.serving.triton import CONTROL_HEADER, Triton, control_key_path
 
 __all__ = ["TritonServer", "start_triton"]
 
@@ -38,6 +40,10 @@ PROBE_CONFIG = {
     "output": [{"name": "y", "data_type": "TYPE_FP64", "dims": [2]}],
     "instance_group": [{"kind": "KIND_CPU", "count": 1}],
 }
+# what changes the server, lets it write files or look into shared memory; asking and being told stay open
+RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
+# all that a command line shows of them: the rest holds the key
+HIDDEN = ("--grpc-restricted-protocol=", "--http-restricted-api=")
 NOISE = ("CUDA", "Cuda", "NVML", "DCGM", "pinned", "CUDA stream")
 SHM = Path("/dev/shm")  # noqa: S108  where the python backend puts its regions, not a temporary file of ours
 
@@ -75,6 +81,11 @@ class TritonServer:
         """(http, grpc, metrics), to start at the same place again."""
         return self.http_port, self.grpc_port, self.metrics_port
 
+    @property
+    def control_key(self) -> Path:
+        """The file with the key to loading and unloading models, for whoever may read it."""
+        return control_key_path(Path(self.repository).parent)
+
     def to_json(self) -> dict[str, Any]:
         """For the state file; `TritonServer(**value)` reads it back."""
         return asdict(self)
@@ -93,13 +104,16 @@ class TritonServer:
 def start_triton(folder: Path, serving_env: Path, *, timeout_s: float = 60.0, ports: tuple[int, int, int] | None = None) -> TritonServer:
     """Start a server on free ports of 127.0.0.1, in explicit mode, and ask it a question.
 
+    Whoever reaches its ports may ask its models. Loading and unloading them takes the key of this start.
+
     Args:
-        folder: its own folder; the agent fills `folder/repository`, the log is `folder/triton.log`.
+        folder: its own folder; the agent fills `folder/repository`, the log is `folder/triton.log`, and the
+            key to its control is in `folder/control.key`, readable by its owner only.
         serving_env: the environment's folder, or its python (what `serving_python` returns).
         ports: (http, grpc, metrics) to use again after a restart; by default free ones.
 
     Raises:
-        NotFound: that environment holds no nvidia-pytriton.
+        NotFound: that environment holds no nvidia-pytriton. Unsupported: the key cannot be given to it unseen.
         NotReady: it did not answer a real inference in time; its last words are in the message.
     """
     environment = serving_env.parent.parent if serving_env.name.startswith("python") else serving_env
@@ -128,7 +142,11 @@ def start_triton(folder: Path, serving_env: Path, *, timeout_s: float = 60.0, po
         "--exit-timeout-secs=3",
         f"--id={prefix}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
+        *HIDDEN,
     ]
+    key = new_password()
+    write_private(control_key_path(folder), key)
+    hidden = {shown: f"{shown}{','.join(RESTRICTED)}:{CONTROL_HEADER}={key}" for shown in HIDDEN}
     # nothing of our own environment: a step must not find a credential there
     variables = {
         "CUDA_VISIBLE_DEVICES": "",
@@ -139,7 +157,7 @@ def start_triton(folder: Path, serving_env: Path, *, timeout_s: float = 60.0, po
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    process = spawn(command, log=log, environ=variables, cwd=folder)
+    process = spawn_hiding(command, hidden, log=log, environ=variables, cwd=folder)
     started = TritonServer(process.pid, process.born, http, grpc, metrics, str(repository), prefix, str(log))
     try:
         wait_until_it_computes(started, timeout_s)
@@ -151,7 +169,7 @@ def start_triton(folder: Path, serving_env: Path, *, timeout_s: float = 60.0, po
 
 def wait_until_it_computes(server: TritonServer, timeout_s: float) -> None:
     """Load a tiny model from memory and compare what it answers: an open port proves nothing."""
-    client = Triton(server.grpc, timeout_s=5)
+    client = Triton(server.grpc, timeout_s=5, control_key=server.control_key)
     deadline = time.monotonic() + timeout_s
     question = np.array([1.5, -2.0])
     try:

@@ -23,7 +23,7 @@ from tiffin.serving.online_copy import OnlineCopy
 from tiffin.serving.repository import RepositoryFolder
 from tiffin.serving.rounds import Agent
 from tiffin.serving.served import read_memory, write_memory
-from tiffin.serving.triton import Triton
+from tiffin.serving.triton import Triton, control_key_path
 from tiffin.serving.watch import Watch
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.objects import ObjectStore
@@ -48,11 +48,11 @@ def build(
     """The agent's parts, put together; nothing is started.
 
     Args:
-        folder: its own: `repository` for Triton, `cache` of verified objects, `agent.json`.
+        folder: its own: `repository` for Triton, whose `control.key` is here, `cache` of verified objects, `agent.json`.
         reader_url: how Triton's steps reach the online store: a user that may only read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    triton = Triton(triton_grpc)
+    triton = Triton(triton_grpc, control_key=control_key_path(folder))
     repository = RepositoryFolder(folder / "repository")
     changed = repository.write_runtime(online_url=reader_url, as_of_us=as_of_us)
     probe = Probe(triton, repository)

@@ -44,7 +44,7 @@ def request_tensors(triton: Triton, name: str) -> tuple[list[Tensor], int]:
         config = triton.config(name)
     except (NotFound, Invalid) as err:
         # a content-hashed edition or a step is not an endpoint
-        public = [model for model, ready in triton.index().items() if ready and "--" not in model]
+        public = [model for model in triton.answering() if "--" not in model]
         raise NotFound(f"no endpoint {name!r} is served at {triton.address}", fix=nearest(name, public)) from err
     tensors = [Tensor(field["name"], field["data_type"], int(field["dims"][-1])) for field in config["input"]]
     return tensors, int(config["max_batch_size"])

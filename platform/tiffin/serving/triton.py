@@ -6,15 +6,16 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tritonclient.grpc as vendor
 from tritonclient.utils import InferenceServerException
 
-from tiffin.core.errors import Invalid, NotFound, NotReady, PlatformError
+from tiffin.core.errors import Denied, Invalid, NotFound, NotReady, PlatformError
 
-__all__ = ["DTYPES", "Triton", "TritonFailed"]
+__all__ = ["CONTROL_HEADER", "DTYPES", "Triton", "TritonFailed", "control_key_path"]
 
 DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
@@ -33,6 +34,10 @@ CHANNEL = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+# what the server is told to expect; over gRPC it wants the prefix before it, over HTTP it does not
+CONTROL_HEADER = "tiffin-control"
+GRPC_PREFIX = "triton-grpc-protocol-"
+RESTRICTED = "This protocol is restricted"
 KINDS: dict[str, type[PlatformError]] = {
     "StatusCode.UNAVAILABLE": NotReady,
     "StatusCode.DEADLINE_EXCEEDED": NotReady,
@@ -44,6 +49,11 @@ KINDS: dict[str, type[PlatformError]] = {
 NOISE = re.compile(r"\[request id: <id_unknown>\] |in ensemble '[^']*', ")
 
 
+def control_key_path(folder: Path) -> Path:
+    """Where a server's key to its control lies: in its own folder, which steps of teams do not see."""
+    return folder / "control.key"
+
+
 class TritonFailed(PlatformError):
     """Triton or a step inside it failed; the message is what it said."""
 
@@ -51,14 +61,19 @@ class TritonFailed(PlatformError):
 class Triton:
     """One Triton server, by `host:port` of its gRPC endpoint. Safe to share between threads.
 
+    Args:
+        control_key: the file with the key that `index`, `load` and `unload` take. It is read for every
+            call, since a server that starts again has a new one.
+
     Raises (all methods):
         NotReady: nothing answers there, or not in time. NotFound: no such model. Invalid: the request
-        breaks a rule of the model. TritonFailed: everything else, with Triton's text.
+        breaks a rule of the model. Denied: the call takes a key. TritonFailed: everything else, with Triton's text.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, address: str, *, timeout_s: float = 10.0, control_key: Path | None = None) -> None:
         self.address = address
         self.timeout_s = timeout_s
+        self.control_key = control_key
         self.client = vendor.InferenceServerClient(address, channel_args=CHANNEL)
 
     def live(self) -> bool:
@@ -80,11 +95,17 @@ class Triton:
     def index(self) -> dict[str, bool]:
         """Every model of the repository and whether Triton calls it ready (a dead stub counts as ready)."""
         with self.translated("listing its models"):
-            found = self.client.get_model_repository_index(as_json=True, client_timeout=self.timeout_s)
+            found = self.client.get_model_repository_index(as_json=True, headers=self.authority(), client_timeout=self.timeout_s)
         models: dict[str, bool] = {}
         for entry in found.get("models", []):
             models[entry["name"]] = models.get(entry["name"], False) or entry.get("state") == "READY"
         return models
+
+    def answering(self) -> list[str]:
+        """The models that can be asked; takes no key."""
+        with self.translated("listing what can be asked"):
+            found = self.client.get_inference_statistics(as_json=True, client_timeout=self.timeout_s)
+        return sorted({entry["name"] for entry in found.get("model_stats", [])})
 
     def load(
         self, name: str, *, config: Mapping[str, Any] | None = None, files: Mapping[str, bytes] | None = None, timeout_s: float = 120
@@ -99,12 +120,12 @@ class Triton:
         if files is not None:
             given["files"] = {f"file:{path}": data for path, data in files.items()}
         with self.translated(f"loading {name!r}"):
-            self.client.load_model(name, client_timeout=timeout_s, **given)
+            self.client.load_model(name, headers=self.authority(), client_timeout=timeout_s, **given)
 
     def unload(self, name: str) -> None:
         """Unload a model, never the steps it names: others may share them."""
         with self.translated(f"unloading {name!r}"):
-            self.client.unload_model(name, unload_dependents=False, client_timeout=self.timeout_s)
+            self.client.unload_model(name, headers=self.authority(), unload_dependents=False, client_timeout=self.timeout_s)
 
     def config(self, name: str) -> dict[str, Any]:
         """The model's configuration: `max_batch_size`, and `input` and `output` by name, data type and dims."""
@@ -136,19 +157,29 @@ class Triton:
         """Give the connection back."""
         self.client.close()
 
+    def authority(self) -> dict[str, str]:
+        """The header that shows the key; nothing where there is none to show, which the server then says."""
+        try:
+            key = None if self.control_key is None else self.control_key.read_text().strip()
+        except FileNotFoundError:
+            key = None
+        return {GRPC_PREFIX + CONTROL_HEADER: key} if key else {}
+
     @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
         """Turn the vendor's exception into one of ours."""
         try:
             yield
         except InferenceServerException as err:
-            kind = KINDS.get(str(err.status()), TritonFailed)
             found = NOISE.sub("", str(err.message())).strip()
+            # it says UNAVAILABLE, as if trying again could help
+            kind = Denied if found.startswith(RESTRICTED) else KINDS.get(str(err.status()), TritonFailed)
             # an error of ours from inside a step brings its own remedy
             text, _, own_fix = found.partition("\n  fix: ")
             fix = own_fix or {
                 NotReady: "start the stack with `tiffin up`, or look at the agent's /status",
                 NotFound: "look at the agent's /status for what is served here",
+                Denied: "only the serving agent of this server may do this: promote a deployment, and it will load it",
                 Invalid: "send what the endpoint declares: `tiffin predict NAME --help` lists it",
             }.get(kind, "look at Triton's log and the agent's /status")
             raise kind(f"Triton at {self.address}, {doing}: {text}", fix=fix, context={"status": str(err.status())}) from err
