@@ -1,4 +1,4 @@
-"""Hostile code in a real Dagster step: it cannot obtain the promoter's keys, nor write prod with its own."""
+"""Hostile code in a real Dagster step: it cannot obtain the promoter's keys, write prod with its own, or change what is served."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ import pytest
 
 from tests.e2e.house import ROOT, House
 from tiffin.embedded import stack
+from tiffin.embedded.triton import PROBE_CONFIG, PROBE_MODEL
+from tiffin.serving.triton import Triton, control_key_path
 
 HOSTILE = """
 import json, subprocess, sys
 import boto3, botocore.exceptions, dagster as dg
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 from tiffin.core.settings import Settings
+
+def load_own_model(settings):
+    with triton.InferenceServerClient(settings.need("triton_grpc")) as client:
+        assert client.is_server_live()
+        try:
+            client.load_model("eta", config=json.dumps({config!r}), files={{"file:1/model.py": {model!r}}})
+        except InferenceServerException as err:
+            return err.message()
+    return "loaded"
 
 def refusal(access, secret, settings, act):
     keys = {{"aws_access_key_id": access, "aws_secret_access_key": secret}}
@@ -40,20 +53,23 @@ def hostile():
         "dev list": refusal(*dev, settings, lambda client: client.list_objects_v2(Bucket="prod")),
         "prod-read put": refusal(*reader, settings, put),
     }}
-    return dg.MaterializeResult(metadata={{"attack": dg.MetadataValue.json(attack), "statuses": dg.MetadataValue.json(statuses)}})
+    told = {{"attack": attack, "statuses": statuses, "load": load_own_model(settings)}}
+    return dg.MaterializeResult(metadata={{name: dg.MetadataValue.json(value) for name, value in told.items()}})
 
 defs = dg.Definitions(assets=[hostile], executor=dg.in_process_executor)
 """
+CONFIG = {**PROBE_CONFIG, "name": "eta"}
 METADATA = """{ assetNodes { assetMaterializations(limit: 1) { metadataEntries { label ... on JsonMetadataEntry { jsonString } } } } }"""
 
 
 @pytest.fixture
 def hostile_house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path / "home")
-    code = HOSTILE.format(question=str(tmp_path / "question.json"), attacker=str(ROOT / "tests" / "jail_attacker.py"))
+    attacker = str(ROOT / "tests" / "jail_attacker.py")
+    code = HOSTILE.format(question=str(tmp_path / "question.json"), attacker=attacker, config=CONFIG, model=PROBE_MODEL)
     (tmp_path / "hostile.py").write_text(code)
     (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: {relative_path: hostile.py, location_name: evil}\n")
-    parts = [word for part in ("webserver", "daemon", "promoter", "valkey") for word in ("--only", part)]
+    parts = [word for part in ("webserver", "daemon", "promoter", "valkey", "triton") for word in ("--only", part)]
     try:
         house.tiffin("up", *parts, "--workspace", str(tmp_path / "workspace.yaml"))
         yield house
@@ -61,9 +77,11 @@ def hostile_house(tmp_path: Path) -> Iterator[House]:
         house.tiffin("down", check=False)
 
 
-def test_a_step_can_obtain_no_key_that_writes_prod(hostile_house: House, tmp_path: Path) -> None:
+def test_a_step_can_obtain_no_key_to_prod_or_to_what_is_served(hostile_house: House, tmp_path: Path) -> None:
     secrets = hostile_house.home / "secrets"
     words = [json.loads((secrets / name).read_text())[field] for name, field in SECRETS]
+    control_key = control_key_path(hostile_house.home / "serving")
+    words.append(control_key.read_text())
     promoter = stack.load(hostile_house.home).running()["promoter"].pid
     question = {
         "home": str(hostile_house.home),
@@ -83,6 +101,13 @@ def test_a_step_can_obtain_no_key_that_writes_prod(hostile_house: House, tmp_pat
     assert told["attack"]["tried"]["deed"] > 40
     assert told["attack"]["tried"]["home"] > 0
     assert set(told["statuses"].values()) == {403}
+    assert "This protocol is restricted" in told["load"]
+    # the same attempt with the key: nothing else was in its way
+    agent = Triton(hostile_house.settings.need("triton_grpc"), control_key=control_key)
+    assert agent.answering() == []
+    agent.load("eta", config=CONFIG, files={"1/model.py": PROBE_MODEL})
+    assert agent.answering() == ["eta"]
+    agent.close()
 
 
 SECRETS = [("prod_write.json", "secret_key"), ("signing_key.json", "private_hex")]

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from tiffin.core.errors import Invalid, NotFound
-from tiffin.embedded.processes import free_port
+from tiffin.embedded.processes import free_ports
 
 __all__ = ["ADDRESSES", "Location", "locations_of", "main"]
 
@@ -112,12 +112,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="DAGSTER_HOME; gets the file with the addresses")
+    parser.add_argument("--avoid", type=int, nargs="*", default=[], help="ports promised to others that have not bound them yet")
     options = parser.parse_args(arguments)
     found = locations_of(options.workspace)
     told = options.folder / ADDRESSES
     told.unlink(missing_ok=True)
     prepare(options.folder)
-    ports = {one.name: free_port() for one in found}
+    ports = dict(zip((one.name for one in found), free_ports(len(found), avoid=options.avoid), strict=True))
     servers = {one.name: subprocess.Popen(one.command(ports[one.name]), cwd=one.folder) for one in found}
     ending = False
 
@@ -138,6 +139,8 @@ def main(arguments: Sequence[str]) -> int:
             os.replace(beside, told)
         for one in found:
             if servers[one.name].poll() is not None and not ending:
+                if not told.exists():  # nobody knows its address yet, and somebody may have taken it
+                    ports[one.name] = free_ports(1, avoid=[*options.avoid, *ports.values()])[0]
                 servers[one.name] = subprocess.Popen(one.command(ports[one.name]), cwd=one.folder)
                 time.sleep(1)  # a server that cannot start is not tried in a tight loop
         time.sleep(PAUSE_S if silent else 1)

@@ -325,6 +325,7 @@ CODE = ProgramPart(
         [
             *(sys.executable, "-m", "tiffin.embedded.code_servers"),
             *("--workspace", place.workspace, "--folder", place.home / "dagster"),
+            *("--avoid", *(str(port) for ports in place.ports.values() for port in ports.values())),
         ],
     ),
     ask=lambda place, running: None if told_addresses(place).exists() else "code locations are still loading",

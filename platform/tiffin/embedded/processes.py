@@ -112,7 +112,7 @@ def spawn(
             env=dict(environ),
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=before,  # noqa: PLW1509  said in the docstring
+            preexec_fn=before,
         )
     except FileNotFoundError as err:
         raise NotFound(f"there is no program {str(command[0])!r}", fix="run `tiffin doctor`: it names what is missing") from err

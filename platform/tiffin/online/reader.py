@@ -127,7 +127,7 @@ class FeatureReader:
             self.known.pop(view.ref, None)
             raise NotReady(
                 f"view {view.ref} has no generation in the online store",
-                fix=f"publish it, or wait until it is refilled from its segments: `tiffin publish {view.ref}`",
+                fix="materialise its online asset; after a restart wait until the agent has refilled it from its segments",
                 context={"view": view.ref},
             )
         if before is not None and before.raw == raw:

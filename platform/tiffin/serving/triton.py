@@ -180,6 +180,6 @@ class Triton:
                 NotReady: "start the stack with `tiffin up`, or look at the agent's /status",
                 NotFound: "look at the agent's /status for what is served here",
                 Denied: "only the serving agent of this server may do this: promote a deployment, and it will load it",
-                Invalid: "send what the endpoint declares: `tiffin predict NAME --help` lists it",
+                Invalid: "send every field that the endpoint declares, one value per row",
             }.get(kind, "look at Triton's log and the agent's /status")
             raise kind(f"Triton at {self.address}, {doing}: {text}", fix=fix, context={"status": str(err.status())}) from err

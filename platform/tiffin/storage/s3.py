@@ -156,9 +156,12 @@ class S3Store:
         if code in LOST or status in (409, 412):
             return self.conflict(key, retried=int(reply.get("RetryAttempts", 0)) > 0)
         if code in DENIED or status in (401, 403):
+            wrong_secret = code == "SignatureDoesNotMatch"
             return Denied(
                 f"{where}: access key {self.access_key!r} may not ({code or status})",
-                fix="use a key that may, or ask the owner of the bucket for the right",
+                fix="the secret key is not that of this access key: correct it"
+                if wrong_secret
+                else "use a key that may, or ask the owner of the bucket for the right",
                 context=context,
             )
         if status == 404:

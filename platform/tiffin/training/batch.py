@@ -66,7 +66,7 @@ def check_row_wise(preprocess: Preprocess, batch: Batch, *, at: Sequence[int]) -
         differs &= ~(np.isnan(matrix) & np.isnan(together[row]))
         if differs.any():
             place = int(np.argmax(differs))
-            found = f"{together[row, place]!r} beside the other rows and {matrix[place]!r} alone"
+            found = f"{float(together[row, place])!r} beside the other rows and {float(matrix[place])!r} alone"
             raise Invalid(
                 f"preprocess {function_name(preprocess)!r} gives the input {names[place]!r} of row {row} as {found}",
                 fix="compute each row from its own columns only; put means and ranks into a feature view",
