@@ -121,7 +121,8 @@ def floor(problem: Problem) -> Callable[[], np.ndarray]:
 
     def ready(table: pa.Table, time: str) -> np.ndarray:
         entity = table["entity"].fill_null(len(table)).to_numpy()
-        return entity * (2 * YEAR_US) + table[time].cast(pa.int64()).to_numpy()
+        joined: np.ndarray = entity * (2 * YEAR_US) + table[time].cast(pa.int64()).to_numpy()
+        return joined
 
     wanted, known = ready(problem.labels, "asked_at"), ready(problem.rows, "known_at")
 

@@ -141,6 +141,22 @@ def test_an_unprivileged_user_is_jailed_as_well(tmp_path: Path) -> None:
         assert result["tried"]["deed"] > 40
 
 
+def test_each_jail_has_shared_memory_of_its_own(scene: Scene) -> None:
+    jail = Jail(hide=(), write=(scene.free,), read=(scene.home,))
+    code = "import os; print(os.listdir('/dev/shm')); open('/dev/shm/ours', 'w').write('x'); from multiprocessing import Lock; Lock()"
+    outside = Path("/dev/shm") / f"planted-{os.getpid()}"
+    outside.write_text("rows of somebody else")
+
+    try:
+        done = subprocess.run([str(word) for word in jail.command([sys.executable, "-c", code])], capture_output=True, text=True)
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "[]\n"
+        assert not Path("/dev/shm/ours").exists()
+    finally:
+        outside.unlink()
+
+
 def test_a_jailed_program_reads_and_writes_where_it_may(scene: Scene) -> None:
     jail = Jail(hide=(scene.home / "secrets",), write=(scene.free,), read=(scene.home,))
     script = (

@@ -44,7 +44,8 @@ CAPABILITY_VERSION = 0x20080522
 KEPT_CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4}
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "dri", "kfd")
 LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
-DEVICE_FOLDERS = ("shm", "pts")
+DEVICE_FOLDERS = ("pts",)
+SHARED_MEMORY = "shm"
 OPEN_INSTEAD = "set TIFFIN_ISOLATION=none to run steps without a jail: they can then read the promoter's keys"
 
 
@@ -178,6 +179,9 @@ def harmless_devices(kernel: Kernel) -> None:
                 kernel.mount(str(source), target, None, MS_BIND | MS_REC)
         for name, pointed in LINKS.items():
             (stage / name).symlink_to(pointed)
+        # its own: rows on their way between Triton and its programs lie in shared memory
+        (stage / SHARED_MEMORY).mkdir()
+        kernel.mount("tmpfs", stage / SHARED_MEMORY, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=1777")
         kernel.mount(str(stage), "/dev", None, MS_MOVE)
 
 
@@ -209,7 +213,7 @@ def enter(jail: Jail) -> None:
         kernel.mount(str(folder), folder, None, MS_BIND | MS_REC)
     # from here on also /proc/sys and /sys: root could name a program there that the kernel runs as root
     kernel.set_readonly("/", readonly=True, recursive=True)
-    for folder in (*write, *(Path("/dev", name) for name in DEVICE_FOLDERS if Path("/dev", name).is_dir())):
+    for folder in (*write, *(Path("/dev", name) for name in (SHARED_MEMORY, *DEVICE_FOLDERS) if Path("/dev", name).is_dir())):
         kernel.set_readonly(folder, readonly=False)
     for folder in hide:
         kernel.mount("tmpfs", folder, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0555,size=4k")
