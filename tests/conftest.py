@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# a test never asserts a time, and a noisy machine is no finding
+settings.register_profile("tiffin", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("tiffin")
 
 TESTS = Path(__file__).parent
 

@@ -258,7 +258,8 @@ def pickle_in_the_package(here: Here) -> Any:
 
 UA = {"carrier": ["UA"], "flights": [1], "delay_mean": [0.5]}
 BOUNDED = (Feature("flights", Int16()), Feature("delay_mean", Float32(step=1, low=0, high=100)))
-WIDE_SPINE = make_spine(fields=(Feature("distnace", Float32(step=0.5)),))
+NEAR_SPINE = make_spine(fields=(Feature("distance", Float32(step=0.5, low=0, high=10)),))
+MISSPELT_SPINE = make_spine(fields=(Feature("distnace", Float32(step=0.5)),))
 
 MISTAKES: dict[str, tuple[Callable[[Here], Any], type[PlatformError], list[str], str]] = {
     # a view's SQL
@@ -315,10 +316,16 @@ MISTAKES: dict[str, tuple[Callable[[Here], Any], type[PlatformError], list[str],
     ),
     # training
     "column misspelt in the spine": (
-        run_training_table(make_table(spine=WIDE_SPINE)),
+        run_training_table(make_table(spine=MISSPELT_SPINE)),
         Invalid,
         ["spine 'asked'", "no column 'distnace'"],
         "did you mean 'distance'?",
+    ),
+    "field above high": (
+        run_training_table(make_table(spine=NEAR_SPINE), distance=pa.array([1.0, 20.0])),
+        Invalid,
+        ["spine 'asked'", "column 'distance', row 1", "20.0", "0..10"],
+        "widen low and high",
     ),
     "no labels": (
         run_training_table(make_table(), minutes=pa.nulls(2, pa.float64())),
