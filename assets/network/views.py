@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,13 +23,13 @@ carrier_at_origin = Entity("carrier_at_origin", key="carrier: string, origin: st
 airport = Entity("airport", key="origin: string", description="An airport that flights depart from.")
 
 
-@feature_view(  # type: ignore[untyped-decorator]  # feature_view is a decorator or, with sql=, a value
+@feature_view(
     entity=carrier_at_origin,
     source=flights,
     partitions=YEAR,
     lookback="7d",
     delay="30m",
-    online=Online(ttl=timedelta(days=14)),
+    online=Online(ttl="14d"),
     features=[
         Feature("flights_1d", Int16(), description="flights that landed or were cancelled on the day"),
         Feature("flights_7d", Int32(), description="the same over seven days"),
@@ -102,7 +100,7 @@ airport_weather = feature_view(
     source=weather,
     partitions=YEAR,
     lookback="1d",
-    online=Online(ttl=timedelta(days=3)),
+    online=Online(ttl="3d"),
     features=[
         Feature("hours_observed", Int16(), description="observations reported within the day"),
         Feature("temp_last", MINUTES, description="degrees Fahrenheit, newest observation that has one"),

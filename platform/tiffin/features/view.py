@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 import pyarrow as pa
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -113,6 +113,10 @@ class Online(Spec):
 
     ttl: Duration | None = None
 
+    def __init__(self, **fields: Any) -> None:
+        # spelled out so that type checkers accept what pydantic reads: ttl="14d"
+        super().__init__(None, **fields)
+
 
 class FeatureView(Spec):
     """Made by `feature_view`. Exactly one of `transform` (Python over Arrow) and `sql` is set."""
@@ -206,6 +210,21 @@ class FeatureView(Spec):
         return found
 
 
+@overload
+def feature_view(
+    *, entity: Entity, source: Source, features: Sequence[Feature], partitions: Daily, name: str, sql: str, **options: Any
+) -> FeatureView: ...
+@overload
+def feature_view(
+    *,
+    entity: Entity,
+    source: Source,
+    features: Sequence[Feature],
+    partitions: Daily,
+    name: str | None = None,
+    sql: None = None,
+    **options: Any,
+) -> Callable[[Transform], FeatureView]: ...
 def feature_view(
     *,
     entity: Entity,
@@ -215,7 +234,7 @@ def feature_view(
     name: str | None = None,
     sql: str | None = None,
     **options: Any,
-) -> Any:
+) -> FeatureView | Callable[[Transform], FeatureView]:
     """Declare a feature view: a decorator over `fn(rows, window) -> table`, or a value with `sql=`.
 
     The function gets the source's rows known in `[window.end - lookback, window.end)` as an Arrow
