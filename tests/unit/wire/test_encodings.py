@@ -123,6 +123,14 @@ def test_int8_vectors_keep_the_largest_number_to_half_a_step_and_every_product_e
     assert same_bits(canonical(Column("x", "vec:3:i8"), Values(found)), Values(found.astype(np.float32)))
 
 
+def test_of_many_int8_vectors_none_changes_when_it_is_stored_again():
+    numbers = np.random.default_rng(7)
+    rows = numbers.normal(size=(20_000, 4)) * 10.0 ** numbers.uniform(-6, 6, size=(20_000, 1))
+    found = canonical(Column("x", "vec:4:i8"), Values(rows))
+
+    assert same_bits(canonical(Column("x", "vec:4:i8"), found), found)
+
+
 @pytest.mark.parametrize("size", ["f32", "f16", "i8"])
 def test_a_vector_element_that_is_nan_is_refused_by_place(size):
     with pytest.raises(Invalid, match="column 'x', row 1, element 0: value nan"):
