@@ -43,10 +43,11 @@ lint: env
 	$(RUN)/lint-imports
 
 check: lint ## lint, types, unit and contract tests
-	$(RUN)/pytest tests/unit tests/contract -q -n 2 --dist loadgroup
+	$(RUN)/pytest tests/unit tests/contract -q -n 2 --dist loadfile
 
 test: lint ## everything, as CI runs it
-	$(RUN)/pytest -n 2 --dist loadgroup
+	$(RUN)/pytest tests/unit tests/contract tests/integration -n 2 --dist loadfile
+	$(RUN)/pytest tests/e2e # one house for all stories, alone on the machine
 
 bench: env ## make bench BENCH=name: a table, then one JSON line
 	$(RUN)/python -m bench.$(BENCH)
