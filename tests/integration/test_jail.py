@@ -82,7 +82,8 @@ def staged(tmp_path: Path, *, user: int | None) -> Iterator[Scene]:
     if user is not None:
         for path in (home, free, *home.rglob("*")):
             os.chown(path, user, user)
-        for path in (tmp_path, *tmp_path.parents[:2]):
+        # pytest's own folders are private, at whatever depth a worker puts them
+        for path in (tmp_path, *(parent for parent in tmp_path.parents if parent.name.startswith(("pytest-", "popen-")))):
             path.chmod(path.stat().st_mode | 0o055)
     command = [sys.executable, "-c", PROMOTER, str(folder), *([str(user)] if user is not None else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
