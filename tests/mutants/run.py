@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIST = Path(__file__).with_name("mutants.toml")
+LISTS = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Mutant:
 
 
 def load() -> list[Mutant]:
-    """The committed list."""
-    return [Mutant(**entry) for entry in tomllib.loads(LIST.read_text())["mutant"]]
+    """The committed lists: one file a topic."""
+    return [Mutant(**entry) for path in sorted(LISTS.glob("*.toml")) for entry in tomllib.loads(path.read_text())["mutant"]]
 
 
 def mutate(text: str, mutant: Mutant) -> str:
