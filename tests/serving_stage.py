@@ -199,11 +199,12 @@ class Stage:
         return with_online_features(training_rows(seed, count), tables)
 
     def stubs(self, step: str) -> list[psutil.Process]:
-        """Living python processes of a step (by its title) whose parent is this Triton."""
+        """Living python processes of a step (by its title, or its hashed name) whose parent is this Triton."""
+        named = f"/{step}/" if "--" in step else f"/{step}--"
         found = []
         for one in psutil.Process(self.triton.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie, which Triton does not collect
-                if any(f"/{step}--" in word for word in one.cmdline()):
+                if any(named in f"{word}/" for word in one.cmdline()):
                     found.append(one)
         return found
 

@@ -133,7 +133,7 @@ def test_an_unprivileged_user_is_jailed_as_well(tmp_path: Path) -> None:
     for scene in staged(tmp_path, user=user):
         command = [sys.executable, "-c", UNPRIVILEGED, scene.question, str(user), str(ATTACKER), str(scene.home), str(scene.free), "jailed"]
 
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=scene.free, capture_output=True, text=True)  # the checkout may be private
 
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)

@@ -157,7 +157,8 @@ def test_a_model_that_does_not_load_is_refused_with_its_reason(stage: Stage, fir
 def test_a_killed_step_is_noticed_by_inference_and_healed_without_a_restart_of_the_server(
     stage: Stage, first: Case, rows: pa.Table, step: str
 ) -> None:
-    others = {one.pid for name in ("features", "preprocess", "eta_model", "postprocess") if name != step for one in stage.stubs(name)}
+    steps = first.render().record.steps  # an edition that was just retired may still be ending its own
+    others = {one.pid for name in steps if not name.startswith(f"{step}--") for one in stage.stubs(name)}
     for stub in stage.stubs(step):
         stub.kill()
     assert all(stage.agent.loader.triton.index().values())
@@ -167,7 +168,8 @@ def test_a_killed_step_is_noticed_by_inference_and_healed_without_a_restart_of_t
     assert status["ready"]
     assert [name.partition("--")[0] for name in status["healed"]] == [step]
     assert stage.triton.alive()
-    assert others <= {one.pid for name in ("features", "preprocess", "eta_model", "postprocess") for one in stage.stubs(name)}
+    assert len(others) == len(steps) - 1
+    assert others <= {one.pid for name in steps for one in stage.stubs(name)}
     assert stage.ask(rows) == stage.expect(first, rows)
 
 
