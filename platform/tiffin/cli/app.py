@@ -11,6 +11,7 @@ import sys
 import typer
 
 from tiffin.cli.doctor_command import doctor
+from tiffin.cli.features_command import features
 from tiffin.cli.output import EPILOG, fail
 from tiffin.cli.predict_command import predict
 from tiffin.cli.promote_command import promote
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for command in (up, down, doctor, status, predict, promote, rollback):
     app.command(epilog=EPILOG)(command)
+app.add_typer(features)
 
 
 def main() -> None:
