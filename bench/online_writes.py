@@ -1,0 +1,123 @@
+"""Writes: whole publications beside raw SETs of equal bytes, a delta beside plain guarded SETs, and the peers' ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from bench.online_data import Rows
+from bench.online_floor import RawClient, guard_script, guarded_sets, plain_sets
+from bench.online_ours import Ours
+from bench.online_servers import Server
+from tiffin.wire.encodings import take
+
+__all__ = ["Cost", "cost_of", "deltas", "generations"]
+
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one write."""
+
+    wall_s: float
+    client_s: float
+    server_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        """Client and server together."""
+        return self.client_s + self.server_s
+
+    def row(self, name: str, rows: int, values: int) -> list[str]:
+        """For a table: µs per row, million values per second of wall."""
+        per_row = (self.wall_s, self.client_s, self.server_s, self.cpu_s)
+        return [name, *(f"{one / rows * 1e6:.2f}" for one in per_row), f"{rows * values / self.wall_s / 1e6:.2f}"]
+
+
+def cost_of(run: Callable[[], object], server: Server) -> Cost:
+    """Run once."""
+    server_s, wall, cpu = server.cpu_s(), time.perf_counter(), time.process_time()
+    found = run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    time.sleep(0.001)
+    cost = Cost(wall, cpu, server.cpu_s() - server_s)
+    if isinstance(found, dict):  # a worker that measured itself
+        cost = replace(cost, wall_s=found["wall_s"], client_s=found["cpu_s"])
+    return cost
+
+
+def middle(costs: list[Cost]) -> Cost:
+    """Medians, each of its own."""
+    return Cost(*(median(getattr(one, name) for one in costs) for name in ("wall_s", "client_s", "server_s")))
+
+
+def send(client: RawClient, chunks: list[tuple[bytes, int]]) -> None:
+    """Every chunk, each answered before the next."""
+    for request, size in chunks:
+        client.ask(request, size)
+
+
+def generations(rows: Rows, server: Server, folder: Path, *, rounds: int) -> dict[str, Cost]:
+    """Interleaved on an empty server each time: a whole publication, the server's part of it alone, raw SETs of equal bytes.
+
+    `generation` is `publish_generation`: pack, segment, dev bucket, claim, load, validate, flip, collect.
+    `generation_from_segment` begins with the durable segment, as a refill does.
+    """
+    client, admin = RawClient(server), server.client()
+    ours = Ours(server, rows, folder)
+    published = ours.publish()
+    chunks = plain_sets(ours.names(published.generation), ours.packed())
+    costs: dict[str, list[Cost]] = {"generation": [], "generation_from_segment": [], "floor_set": []}
+    runs: dict[str, Callable[[], object]] = {
+        "generation": ours.publish,
+        "generation_from_segment": lambda: ours.bring(published.record),
+        "floor_set": lambda: send(client, chunks),
+    }
+    names = list(runs)
+    for turn in range(rounds):
+        for name in names[turn % 3 :] + names[: turn % 3]:
+            admin.flushall()
+            costs[name].append(cost_of(runs[name], server))
+    admin.flushall()
+    client.close()
+    return {name: middle(found) for name, found in costs.items()}
+
+
+def deltas(rows: Rows, server: Server, folder: Path, *, share: int, rounds: int) -> dict[str, Cost]:
+    """Interleaved on a live generation: one row in `share` replaced by a newer one, by us and by the least guarded script."""
+    client, admin = RawClient(server), server.client()
+    admin.flushall()
+    ours = Ours(server, rows, folder)
+    published = ours.publish()
+    digest, current, generation = guard_script(client), published.record, published.generation
+    costs: dict[str, list[Cost]] = {"delta": [], "floor_guarded": []}
+    for turn in range(rounds):
+        some = part(rows, np.arange(turn % share, len(rows), share), (turn + 1) * HOUR_US)
+        again = part(rows, np.arange((turn + 1) % share, len(rows), share), (turn + 1) * HOUR_US)
+        names = Ours(server, again, folder).names(generation)
+        chunks = guarded_sets(digest, names, ours.packed(again))
+
+        def floor(chunks: list[tuple[bytes, int]] = chunks) -> None:
+            send(client, chunks)
+
+        def delta(some: Rows = some) -> None:
+            nonlocal current
+            current = ours.publish_delta(some, current).record
+
+        for name, run in [("delta", delta), ("floor_guarded", floor)][:: 1 if turn % 2 else -1]:
+            costs[name].append(cost_of(run, server))
+    admin.flushall()
+    client.close()
+    return {name: middle(found) for name, found in costs.items()}
+
+
+def part(rows: Rows, index: np.ndarray, later_us: int) -> Rows:
+    """Some of the rows, at a later event time."""
+    columns = {name: take(column, index) for name, column in rows.columns.items()}
+    return Rows(rows.view, rows.schema, rows.ids[index], columns, rows.event_time_us[index] + later_us)
