@@ -46,9 +46,8 @@ def make_view(
     **options: Any,
 ) -> FeatureView:
     """A daily view; without a transform or `sql` it counts and averages per carrier."""
-    declare = feature_view(
-        name=name, entity=entity, source=Source("raw/landings", time=time), features=features, partitions=daily("2030-01-01"), **options
-    )
+    given = {"partitions": daily("2030-01-01"), **options}
+    declare: Any = feature_view(name=name, entity=entity, source=Source("raw/landings", time=time), features=features, **given)
     found: FeatureView = declare if "sql" in options else declare(transform or counted)
     return found
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from tiffin.features.entity import Entity
 from tiffin.features.feature_types import Float32, Int16, IntList, String, Vector
-from tiffin.features.view import Feature, FeatureView, Online, Source, daily
+from tiffin.features.partitions import daily
+from tiffin.features.view import Feature, FeatureView, Online, Source
 from tiffin.manifests.records import ViewRecord
 from tiffin.training.model import Model, model
 from tiffin.training.table import Spine, TrainingTable

@@ -1,6 +1,7 @@
 """What a team declares about features: entities, types, sources, views."""
 
 from tiffin.features.entity import Entity
+from tiffin.features.expectations import Expect, GoldenRow
 from tiffin.features.feature_types import (
     Bool,
     Float16,
@@ -14,15 +15,18 @@ from tiffin.features.feature_types import (
     Timestamp,
     Vector,
 )
-from tiffin.features.view import Feature, FeatureView, Online, Source, Window, daily, feature_view
+from tiffin.features.partitions import Window, daily, hourly, snapshot
+from tiffin.features.view import Feature, FeatureView, Online, Source, feature_view
 
 __all__ = [
     "Bool",
     "Entity",
+    "Expect",
     "Feature",
     "FeatureView",
     "Float16",
     "Float32",
+    "GoldenRow",
     "Int8",
     "Int16",
     "Int32",
@@ -36,4 +40,6 @@ __all__ = [
     "Window",
     "daily",
     "feature_view",
+    "hourly",
+    "snapshot",
 ]

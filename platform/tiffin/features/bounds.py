@@ -36,5 +36,5 @@ def refuse_outside(feature: Feature, values: pa.Array, *, subject: str) -> None:
             f"{subject}: column {feature.name!r}, row {row}: value {float(floats[row])!r} is not allowed: "
             f"expected {kind.low:g}..{kind.high:g}",
             fix="widen low and high, or clip it in the transform",
-            context={"column": feature.name, "row": row},
+            context={"check": "value_range", "column": feature.name, "row": row, "found": float(floats[row])},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -15,8 +15,9 @@ from tiffin.engines.arrow import ArrowEngine
 from tiffin.engines.duckdb import DuckEngine
 from tiffin.features.arrow_values import to_arrow, to_values
 from tiffin.features.bounds import refuse_outside
-from tiffin.features.source_rows import window_rows
-from tiffin.features.view import FeatureView, Window
+from tiffin.features.partitions import Window
+from tiffin.features.source_rows import ViewRows
+from tiffin.features.view import FeatureView
 from tiffin.wire.encodings import Values, canonical
 from tiffin.wire.schema import Column
 
@@ -33,32 +34,32 @@ class ViewEngine:
 
     def __init__(self, view: FeatureView) -> None:
         self.view = view
-        self.table_name = view.source.name.rpartition("/")[2]
         self.sql = DuckEngine() if view.sql is not None else None
         self.python = ArrowEngine()
 
-    def transformed(self, window: Window, rows: pa.Table) -> pa.Table:
-        """What the team's code makes of `rows`, unchecked."""
+    def transformed(self, window: Window, rows: pa.Table, inputs: Mapping[str, pa.Table]) -> pa.Table:
+        """What the team's code makes of `rows` and the view's other tables, unchecked."""
         subject = subject_of(self.view, window)
-        tables = {self.table_name: rows}
+        tables = {self.view.source.table: rows, **inputs}
         if self.sql is not None:
             assert self.view.sql is not None
             return self.sql.transform(self.view.sql, tables, {"start": window.start, "end": window.end}, subject=subject)
         transform = self.view.transform
         assert transform is not None
-        return self.python.transform(lambda _, __: transform(rows, window), tables, {}, subject=subject)
+        return self.python.transform(lambda _, __: transform(rows, window, **inputs), tables, {}, subject=subject)
 
-    def compute(self, window: Window, rows: pa.Table) -> pa.Table:
+    def compute(self, window: Window, rows: pa.Table, inputs: Mapping[str, pa.Table]) -> pa.Table:
         """`compute` over rows that were sliced already."""
-        return canonical_rows(self.view, window, self.transformed(window, rows))
+        return canonical_rows(self.view, window, self.transformed(window, rows, inputs))
 
 
-def compute(view: FeatureView, window: Window, rows: pa.Table) -> pa.Table:
+def compute(view: FeatureView, window: Window, rows: pa.Table, inputs: Mapping[str, pa.Table] | None = None) -> pa.Table:
     """Features of one window.
 
     Args:
         rows: the source's rows; those outside `[window.end - lookback, window.end)` by the source's
             time are left out before the transform sees them.
+        inputs: rows of the view's `inputs` by table name; those not known before the window's end are left out.
 
     Returns:
         Key columns, features, `event_time`, `known_at`, sorted by key and event time. Every value is
@@ -68,13 +69,13 @@ def compute(view: FeatureView, window: Window, rows: pa.Table) -> pa.Table:
         Invalid: the transform failed, or its result breaks a rule: columns, types, null or repeated
             keys, event times, values. Names view, partition, column, found, allowed.
     """
-    known = window_rows(rows, view.source.time, window.end - view.lookback, window.end)
-    return ViewEngine(view).compute(window, known)
+    found = ViewRows.of(view, rows, inputs)
+    return ViewEngine(view).compute(window, found.given(window), found.beside(window))
 
 
 def subject_of(view: FeatureView, window: Window) -> str:
     """What errors call one window of a view."""
-    return f"view {view.name!r}, partition {window.partition}"
+    return f"view {view.name!r}, partition {window.partition}" if window.partition else f"view {view.name!r}"
 
 
 def canonical_rows(view: FeatureView, window: Window, result: pa.Table) -> pa.Table:
@@ -136,14 +137,14 @@ def feature_column(array: pa.ChunkedArray, column: Column, kind: pa.DataType, su
 
 
 def event_times(view: FeatureView, window: Window, result: pa.Table, subject: str) -> pa.Array:
-    """The result's own event times, or the window's end for every row.
+    """The result's own event times, or the window's for every row.
 
     A row's facts are complete at its event time, so it lies in `(start, end]`: a row complete at the
-    start belongs to the window before.
+    start belongs to the window before. Before a snapshot there is none: its rows may lie at the start.
     """
     start, end = to_us(window.start), to_us(window.end)
     if EVENT_TIME not in result.column_names:
-        us = np.full(result.num_rows, end, np.int64)
+        us = np.full(result.num_rows, to_us(window.event_time), np.int64)
     else:
         column = Column(EVENT_TIME, "ts", nullable=False)
         try:
@@ -155,7 +156,12 @@ def event_times(view: FeatureView, window: Window, result: pa.Table, subject: st
         refuse_times(
             us, us > end, subject, f"at most the window's end {shown(end)}", "a row may use nothing after the window: drop later rows"
         )
-        refuse_times(us, us <= start, subject, f"after the window's start {shown(start)}", "an earlier row belongs to an earlier partition")
+        if window.partition:
+            first, fix = f"after the window's start {shown(start)}", "an earlier row belongs to an earlier partition"
+            refuse_times(us, us <= start, subject, first, fix)
+        else:
+            first, fix = f"at least the snapshot's start {shown(start)}", "choose an earlier start, or greatest(time, $start)"
+            refuse_times(us, us < start, subject, first, fix)
     schema = view.row_schema
     ticks, rest = np.divmod(us - schema.epoch_us, schema.unit_us)
     unit = f"a whole multiple of {schema.unit_us} µs"
@@ -197,5 +203,6 @@ def sorted_rows(table: pa.Table, by: Sequence[str], subject: str) -> pa.Table:
             raise Invalid(
                 f"{subject}: found two rows for {found}, expected one per key and event time",
                 fix=f"group by {', '.join(by[:-1])}, or give the rows different event times",
+                context={"check": "keys_unique", "duplicates": int(pc.sum(same).as_py())},
             )
     return ordered

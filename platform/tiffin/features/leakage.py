@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from tiffin.core.errors import Invalid, nearest
 from tiffin.core.units import from_us, to_us
 from tiffin.features.compute import EVENT_TIME, ViewEngine, canonical_rows
-from tiffin.features.source_rows import SourceRows, times_us
-from tiffin.features.view import FeatureView, Window
+from tiffin.features.partitions import Window
+from tiffin.features.source_rows import ViewRows, times_us
+from tiffin.features.view import FeatureView
 
 __all__ = ["LeakageFinding", "check_window"]
 
@@ -46,7 +47,14 @@ class LeakageFinding:
         return f"view {self.view!r}, partition {self.partition}: {names} of {self.keys} rows depend on {self.why}; e.g. {self.example}"
 
 
-def check_window(view: FeatureView, window: Window, rows_all: pa.Table, *, known: str | None = None) -> LeakageFinding | None:
+def check_window(
+    view: FeatureView,
+    window: Window,
+    rows_all: pa.Table | ViewRows,
+    inputs: Mapping[str, pa.Table] | None = None,
+    *,
+    known: str | None = None,
+) -> LeakageFinding | None:
     """Compute a window several times, with and without rows that nobody had yet, and compare.
 
     1. **Rows known after an event time.** What the store would hold must not change when the rows that
@@ -60,7 +68,8 @@ def check_window(view: FeatureView, window: Window, rows_all: pa.Table, *, known
        data from elsewhere, where no window was cut.
 
     Args:
-        rows_all: the source with rows from after the window's end.
+        rows_all: the source with rows from after the window's end; or all of the view's tables, sorted already.
+        inputs: the view's other tables by name. They too are cut at the event times of 1.
         known: column with the instant at which a row's facts are really complete, when the view
             declares another one as its source's time; e.g. the time that the table's owner declares.
 
@@ -68,18 +77,23 @@ def check_window(view: FeatureView, window: Window, rows_all: pa.Table, *, known
         Invalid: the view cannot be computed for this window at all; or `known` is not a column.
     """
     engine = ViewEngine(view)
-    source = SourceRows(rows_all, view.source.time, source=f"source {view.source.name!r}")
-    given = source.between(window.end - view.lookback, window.end)
-    found = engine.compute(window, given)
+    rows = rows_all if isinstance(rows_all, ViewRows) else ViewRows.of(view, rows_all, inputs)
+    given, beside = rows.given(window), rows.beside(window)
+    found = engine.compute(window, given, beside)
     return (
-        earlier_facts(engine, window, given, found, known or view.source.time)
-        or later_rows(engine, window, source, given, found)
-        or rows_from_elsewhere(engine, window, given, found)
+        earlier_facts(engine, window, rows, found, known or view.source.time)
+        or later_rows(engine, window, rows, found)
+        or rows_from_elsewhere(engine, window, given, beside, found)
     )
 
 
-def earlier_facts(engine: ViewEngine, window: Window, given: pa.Table, found: pa.Table, known: str) -> LeakageFinding | None:
-    """Take away what was not known by some of the event times, and compare the rows of those times."""
+def earlier_facts(engine: ViewEngine, window: Window, rows: ViewRows, found: pa.Table, known: str) -> LeakageFinding | None:
+    """Take away what was not known by some of the event times, and compare the rows of those times.
+
+    A partition's row may use what was known before its event time; a snapshot's row, which holds from an
+    instant on, also what became known at that instant.
+    """
+    given = rows.given(window)
     if known not in given.column_names:
         raise Invalid(
             f"leakage check of view {engine.view.name!r}: the source has no column {known!r}", fix=nearest(known, given.column_names)
@@ -88,11 +102,13 @@ def earlier_facts(engine: ViewEngine, window: Window, given: pa.Table, found: pa
     known_us[given[known].is_null().to_numpy()] = np.iinfo(np.int64).max  # not known yet
     times = np.unique(np.asarray(found[EVENT_TIME].cast(pa.int64())))
     for cut in times[np.unique(np.linspace(0, len(times) - 1, CUTS).astype(int))].tolist() if len(times) else []:
-        late = known_us >= cut
-        if not late.any():
+        first_late = cut if window.partition else cut + 1
+        late = known_us >= first_late
+        beside = {name: table.between(None, from_us(first_late)) for name, table in rows.inputs.items()}
+        if not late.any() and all(beside[name].num_rows == full.num_rows for name, full in rows.beside(window).items()):
             continue
         try:
-            without: pa.Table | Invalid = at(in_window(engine, window, given.filter(pa.array(~late))), cut)
+            without: pa.Table | Invalid = at(in_window(engine, window, given.filter(pa.array(~late)), beside), cut)
         except Invalid as err:
             without = err
         finding = difference(engine.view, window, at(found, cut), without, f"rows with {known!r} at or after their event time")
@@ -101,8 +117,9 @@ def earlier_facts(engine: ViewEngine, window: Window, given: pa.Table, found: pa
     return None
 
 
-def later_rows(engine: ViewEngine, window: Window, source: SourceRows, given: pa.Table, found: pa.Table) -> LeakageFinding | None:
+def later_rows(engine: ViewEngine, window: Window, view_rows: ViewRows, found: pa.Table) -> LeakageFinding | None:
     """Offer rows from after the end; excuse a transform that never looks at when they are."""
+    source, given, beside = view_rows.source, view_rows.given(window), view_rows.beside(window)
     later = source.between(window.end, window.end + engine.view.lookback)
     if not later.num_rows:
         return None
@@ -114,7 +131,7 @@ def later_rows(engine: ViewEngine, window: Window, source: SourceRows, given: pa
         column = pa.array(moved, pa.int64()).cast(INSTANT).cast(later.schema.field(place).type)
         rows = pa.concat_tables([given, later.set_column(place, later.schema.field(place), column)])
         try:
-            return in_window(engine, window, rows)
+            return in_window(engine, window, rows, beside)
         except Invalid as err:
             return err  # more rows than any window has may not fit a type
 
@@ -129,12 +146,14 @@ def later_rows(engine: ViewEngine, window: Window, source: SourceRows, given: pa
     return None if blind else finding
 
 
-def rows_from_elsewhere(engine: ViewEngine, window: Window, given: pa.Table, found: pa.Table) -> LeakageFinding | None:
+def rows_from_elsewhere(
+    engine: ViewEngine, window: Window, given: pa.Table, beside: Mapping[str, pa.Table], found: pa.Table
+) -> LeakageFinding | None:
     """Give it nothing: what it still answers it did not compute from its source."""
     if not found.num_rows:
         return None
     try:
-        without = in_window(engine, window, given.slice(0, 0))
+        without = in_window(engine, window, given.slice(0, 0), {name: rows.slice(0, 0) for name, rows in beside.items()})
     except Invalid:
         return None
     if not without.equals(found):
@@ -144,12 +163,13 @@ def rows_from_elsewhere(engine: ViewEngine, window: Window, given: pa.Table, fou
     return LeakageFinding(engine.view.name, window.partition, names, found.num_rows, "the same rows come out when none go in", why)
 
 
-def in_window(engine: ViewEngine, window: Window, rows: pa.Table) -> pa.Table:
+def in_window(engine: ViewEngine, window: Window, rows: pa.Table, beside: Mapping[str, pa.Table]) -> pa.Table:
     """Compute from any rows; results for times outside the window are not the window's and are dropped."""
-    result = engine.transformed(window, rows)
+    result = engine.transformed(window, rows, beside)
     if EVENT_TIME in result.column_names and pa.types.is_timestamp(result.schema.field(EVENT_TIME).type):
         bounds = [pa.scalar(instant, result.schema.field(EVENT_TIME).type) for instant in (window.start, window.end)]
-        result = result.filter(pc.and_(pc.greater(result[EVENT_TIME], bounds[0]), pc.less_equal(result[EVENT_TIME], bounds[1])))
+        begun = pc.greater if window.partition else pc.greater_equal
+        result = result.filter(pc.and_(begun(result[EVENT_TIME], bounds[0]), pc.less_equal(result[EVENT_TIME], bounds[1])))
     return canonical_rows(engine.view, window, result)
 
 

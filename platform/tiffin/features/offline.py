@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 
 from tiffin.asof.join import key_codes, times_us
 from tiffin.asof.kernel import pick
-from tiffin.core.errors import Invalid, NotFound
+from tiffin.core.errors import Invalid, NotFound, PlatformError
 from tiffin.core.units import to_us
 from tiffin.features.arrow_values import to_values
 from tiffin.features.compute import EVENT_TIME, KEY_ENCODING, KNOWN_AT, ViewEngine, compute
-from tiffin.features.source_rows import SourceRows, window_rows
-from tiffin.features.view import FeatureView, Window
+from tiffin.features.partitions import Window, daily, hourly
+from tiffin.features.source_rows import ViewRows, window_rows
+from tiffin.features.view import FeatureView
 from tiffin.manifests.records import ViewRecord
 from tiffin.storage.content import PARTITION
 from tiffin.storage.tables import Replaced, TableStore
@@ -38,7 +39,9 @@ def materialise(
     tables: TableStore,
     written_at: datetime,
     attempt: str | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    rows: ViewRows | None = None,
+    judge: Callable[[pa.Table], None] = lambda data: None,
+    progress: Callable[[int, int, int], None] = lambda done, total, made: None,
 ) -> Replaced:
     """Compute windows and make them the content of their partitions, in one commit or none.
 
@@ -48,7 +51,9 @@ def materialise(
     Args:
         written_at: noted in every row that is written; breaks ties between equal event times.
         attempt: fence, see `TableStore.replace`.
-        progress: called with windows done and their total.
+        rows: the view's tables, when they have been read already.
+        judge: called once with everything that was computed, before anything is written; it may raise.
+        progress: called with windows done, their total, and the rows made so far.
 
     Raises:
         Invalid: see `compute`; or windows repeat or are none. NotFound: the source has not landed.
@@ -61,17 +66,24 @@ def materialise(
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise Invalid(f"view {view.name!r}: partition {twice[0]!r} is asked for twice", fix="name each window once")
-    source = SourceRows(tables.read(view.source.name), view.source.time, source=f"source {view.source.name!r}")
+    rows = rows or ViewRows.read(view, tables)
     engine = ViewEngine(view)
-    parts = []
+    parts, made = [], 0
     for done, window in enumerate(windows, start=1):
-        part = engine.compute(window, source.between(window.end - view.lookback, window.end))
-        parts.append(part.append_column(PARTITION, pa.array([window.partition], pa.string()).take(np.zeros(part.num_rows, np.int64))))
-        progress(done, len(windows))
+        try:
+            parts.append(engine.compute(window, rows.given(window), rows.beside(window)))
+        except PlatformError as err:
+            err.context.setdefault("partition", window.partition)  # a backfill is cut there
+            raise
+        made += parts[-1].num_rows
+        progress(done, len(windows), made)
     data = pa.concat_tables(parts).combine_chunks()
-    written = pa.array(np.full(data.num_rows, to_us(written_at), np.int64)).cast(INSTANT)
-    data = data.add_column(data.num_columns - 1, WRITTEN_AT, written)
-    return tables.replace(f"{team}/{view.name}", data, partitions=names, attempt=attempt)
+    data = data.append_column(WRITTEN_AT, pa.array(np.full(data.num_rows, to_us(written_at), np.int64)).cast(INSTANT))
+    if names != [""]:
+        place = np.repeat(np.arange(len(names)), [part.num_rows for part in parts])
+        data = data.append_column(PARTITION, pa.array(names, pa.string()).take(place))
+    judge(data)
+    return tables.replace(f"{team}/{view.name}", data, partitions=None if names == [""] else names, attempt=attempt)
 
 
 def stored_columns(record: ViewRecord) -> list[str]:
@@ -100,7 +112,7 @@ def read_view(
     """
     ref = f"{record.team}/{record.name}"
     try:
-        rows = tables.read(ref, columns=stored_columns(record), version=version, partitions=days(record, start, end))
+        rows = tables.read(ref, columns=stored_columns(record), version=version, partitions=partitions_between(record, start, end))
     except NotFound as err:
         if version is not None:
             raise
@@ -112,15 +124,16 @@ def read_view(
     return rows.filter(keep[0]) if keep else rows
 
 
-def days(record: ViewRecord, start: datetime | None, end: datetime | None) -> list[str] | None:
-    """Partitions that can hold event times in `[start, end]`: a day's rows lie in `(midnight, next midnight]`."""
-    if end is None:
+def partitions_between(record: ViewRecord, start: datetime | None, end: datetime | None) -> list[str] | None:
+    """Keys of the partitions that can hold event times in `[start, end]`; None is the whole table.
+
+    A partition's rows lie in `(its start, its end]`.
+    """
+    if end is None or record.partition_kind == "snapshot":
         return None
     tick = timedelta(microseconds=1)
-    first = date.fromisoformat(record.partition_start)
-    if start is not None:
-        first = max(first, (start - tick).date())
-    return [(first + timedelta(days=day)).isoformat() for day in range(((end - tick).date() - first).days + 1)]
+    cut = (daily if record.partition_kind == "daily" else hourly)(record.partition_start)
+    return [window.partition for window in cut.windows(until=end - tick + cut.length) if start is None or window.end >= start]
 
 
 def latest_rows(record: ViewRecord, rows: pa.Table, *, as_of: datetime) -> pa.Table:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from tiffin.core.errors import Invalid, nearest
 from tiffin.core.units import to_us
+from tiffin.features.partitions import Window
+from tiffin.features.view import FeatureView, Source
+from tiffin.storage.tables import TableStore
 
-__all__ = ["SourceRows", "window_rows"]
+__all__ = ["SourceRows", "ViewRows", "window_rows"]
 
 
 class SourceRows:
@@ -36,11 +42,47 @@ class SourceRows:
         self.known_us = known[order]
         self.time = time
 
-    def between(self, start: datetime, end: datetime | None) -> pa.Table:
-        """Rows with `start <= time < end`, without a copy; None is no end."""
-        first = int(np.searchsorted(self.known_us, to_us(start), side="left"))
+    @classmethod
+    def of(cls, source: Source, rows: pa.Table) -> Self:
+        """The rows of a declared source."""
+        return cls(rows, source.time, source=f"source {source.name!r}")
+
+    def between(self, start: datetime | None, end: datetime | None) -> pa.Table:
+        """Rows with `start <= time < end`, without a copy; None is no bound."""
+        first = 0 if start is None else int(np.searchsorted(self.known_us, to_us(start), side="left"))
         last = len(self.known_us) if end is None else int(np.searchsorted(self.known_us, to_us(end), side="left"))
         return self.rows.slice(first, max(0, last - first))
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRows:
+    """What a view is computed from: its source, and further tables by the name that its code uses."""
+
+    view: FeatureView
+    source: SourceRows
+    inputs: Mapping[str, SourceRows] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, view: FeatureView, rows: pa.Table, inputs: Mapping[str, pa.Table] | None = None) -> Self:
+        """From tables in any order of rows; `inputs` by table name. Raises Invalid when one is not given."""
+        given = inputs or {}
+        for one in view.inputs:
+            if one.table not in given:
+                raise Invalid(f"view {view.name!r} needs rows of its input {one.name!r}", fix=f"give them as {one.table!r}")
+        return cls(view, SourceRows.of(view.source, rows), {one.table: SourceRows.of(one, given[one.table]) for one in view.inputs})
+
+    @classmethod
+    def read(cls, view: FeatureView, tables: TableStore) -> Self:
+        """From the tables as they are now. Raises NotFound when one has not landed."""
+        return cls.of(view, tables.read(view.source.name), {one.table: tables.read(one.name) for one in view.inputs})
+
+    def given(self, window: Window) -> pa.Table:
+        """The source's rows that a window sees, sorted by time."""
+        return self.source.between(window.end - self.view.lookback, window.end)
+
+    def beside(self, window: Window) -> dict[str, pa.Table]:
+        """The inputs' rows known before the window's end."""
+        return {name: rows.between(None, window.end) for name, rows in self.inputs.items()}
 
 
 def window_rows(source_rows: pa.Table, time_column: str, start: datetime, end: datetime) -> pa.Table:

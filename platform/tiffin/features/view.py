@@ -1,11 +1,11 @@
-"""A feature view: typed feature columns of one entity, made by one transform, partitioned by time."""
+"""A feature view: typed feature columns of one entity, made by one transform, most often partitioned by time."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any, overload
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, overload
 
 import pyarrow as pa
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -14,32 +14,24 @@ from tiffin.core.digests import digest_json
 from tiffin.core.errors import Invalid, nearest
 from tiffin.core.names import check_name, split_ref
 from tiffin.core.spec import Spec
-from tiffin.core.units import parse_duration, to_us
+from tiffin.core.units import parse_duration
 from tiffin.features.entity import Entity
+from tiffin.features.expectations import Expect, GoldenRow, check_golden
 from tiffin.features.feature_types import FeatureType
+from tiffin.features.partitions import Partitions, Snapshot, Window
 from tiffin.lineage.code import code_digest
 from tiffin.manifests.records import ViewRecord
 from tiffin.wire.schema import Column, RowSchema
 
-__all__ = ["Daily", "Duration", "Feature", "FeatureView", "Online", "Source", "Transform", "Window", "daily", "feature_view"]
+__all__ = ["Duration", "Feature", "FeatureView", "Online", "Source", "Transform", "feature_view"]
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+EVERYTHING = Snapshot.sees
 RESERVED = {"event_time", "known_at", "written_at", "partition", "run"}
 
 
-class Window(Spec):
-    """One partition: features of `[start, end)`; a row's facts are complete at `end`."""
-
-    start: datetime
-    end: datetime
-
-    @property
-    def partition(self) -> str:
-        """The daily partition key, `YYYY-MM-DD`."""
-        return self.start.strftime("%Y-%m-%d")
-
-
-Transform = Callable[[pa.Table, Window], pa.Table]
+Transform = Callable[..., pa.Table]
+"""`fn(rows, window)`, and a keyword for each input: `fn(rows, window, planes)`."""
 
 
 class Feature(Spec):
@@ -49,6 +41,7 @@ class Feature(Spec):
     type: FeatureType
     nullable: bool = Field(default=True, description="whether a row may lack it")
     description: str = ""
+    expect: Expect = Field(default=Expect(), description="what is usual, where earlier partitions cannot tell")
 
     @field_validator("name")
     @classmethod
@@ -88,30 +81,18 @@ class Source(Spec):
         split_ref(name, what="source")
         return name
 
-
-class Daily(Spec):
-    """One partition per UTC day from `start`, up to and including `end`."""
-
-    start: date
-    end: date | None = Field(default=None, description="last day, for a table that has ended")
-
-    @model_validator(mode="after")
-    def days_are_ordered(self) -> Daily:
-        if self.end is not None and self.end < self.start:
-            raise ValueError(f"end {self.end} is before start {self.start}")
-        return self
-
-
-def daily(start: str | date, end: str | date | None = None) -> Daily:
-    """Daily partitions: `daily("2013-01-01")`."""
-    given: dict[str, Any] = {"start": start, "end": end}  # pydantic reads ISO text
-    return Daily(**given)
+    @property
+    def table(self) -> str:
+        """What code calls it: the last part of its name."""
+        return self.name.rpartition("/")[2]
 
 
 class Online(Spec):
     """How a view is served. Rows older than `ttl`, counted from their event time, read as null."""
 
     ttl: Duration | None = None
+    publish: Literal["daily", "hourly"] | None = Field(default=None, description="publish each new partition when it lands; None: by hand")
+    freshness: Duration | None = Field(default=None, description="how old the newest published event time may get before the view is late")
 
     def __init__(self, **fields: Any) -> None:
         # spelled out so that type checkers accept what pydantic reads: ttl="14d"
@@ -125,8 +106,9 @@ class FeatureView(Spec):
     entity: Entity
     source: Source
     features: tuple[Feature, ...] = Field(min_length=1)
-    partitions: Daily
-    lookback: Duration = Field(default=timedelta(days=1), description="how far before its end a window sees")
+    partitions: Partitions
+    inputs: tuple[Source, ...] = Field(default=(), description="further tables; a window sees all of their rows known before its end")
+    lookback: Duration = Field(description="how far before its end a window sees; left out, one partition; a snapshot sees everything")
     delay: Duration = Field(default=timedelta(0), description="known_at = event time + delay")
     online: Online | None = None
     transform: Transform | None = None
@@ -134,6 +116,7 @@ class FeatureView(Spec):
     schema_number: int = Field(default=1, ge=1, le=255)
     description: str = ""
     declared_in: str = Field(default="", description="file that declares it; filled by feature_view")
+    golden: tuple[GoldenRow, ...] = Field(default=(), description="rows that are known by other means, checked before a write")
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
         # spelled out because type checkers derive a keyword-only one from the fields
@@ -143,6 +126,40 @@ class FeatureView(Spec):
     @classmethod
     def name_is_safe(cls, name: str) -> str:
         return check_name(name, what="feature view")
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_partition_is_seen(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given  # a view itself, or what pydantic will refuse
+        cut = given.get("partitions")
+        if isinstance(cut, Snapshot) and given.get("lookback", EVERYTHING) != EVERYTHING:
+            raise Invalid("a snapshot sees the whole source and has no lookback", fix="leave lookback out")
+        length = EVERYTHING if isinstance(cut, Snapshot) else getattr(cut, "length", timedelta(days=1))
+        return {"lookback": length, **given}
+
+    @model_validator(mode="after")
+    def partitions_fit(self) -> FeatureView:
+        kind, ttl, publish = self.partitions.kind, self.online and self.online.ttl, self.online and self.online.publish
+        if not isinstance(self.partitions, Snapshot) and self.lookback < self.partitions.length:
+            least = "1d" if kind == "daily" else "1h"
+            raise Invalid(f"lookback {self.lookback} is shorter than one {kind} partition", fix=f"use lookback={least!r} or more")
+        if kind == "snapshot" and ttl is not None:
+            raise Invalid("rows of a snapshot do not expire", fix="leave ttl out, and let the transform leave out what no longer holds")
+        if kind == "daily" and publish == "hourly":
+            raise Invalid("a daily view has nothing new to publish every hour", fix="use publish='daily', or hourly(...) partitions")
+        return self
+
+    @model_validator(mode="after")
+    def tables_are_distinct(self) -> FeatureView:
+        names = [source.table for source in (self.source, *self.inputs)]
+        for name in names:
+            if names.count(name) > 1:
+                raise Invalid(f"two of its tables are called {name!r}", fix="name each source once; code calls it by the last part")
+        for name in names[1:]:
+            if self.transform is not None and name in ("rows", "window"):
+                raise Invalid(f"input {name!r} has the name of another argument", fix="rename the table")
+        return self
 
     @model_validator(mode="after")
     def columns_are_distinct(self) -> FeatureView:
@@ -154,8 +171,8 @@ class FeatureView(Spec):
                 raise Invalid(f"feature {name!r} is also part of entity {self.entity.name!r}'s key", fix="rename the feature")
         if (self.transform is None) == (self.sql is None):
             raise Invalid("a view needs exactly one of a Python function and sql=", fix="decorate a function, or pass sql='select ...'")
-        if self.lookback < timedelta(days=1):
-            raise Invalid(f"lookback {self.lookback} is shorter than one daily partition", fix="use lookback='1d' or more")
+        for row in self.golden:
+            check_golden(row, keys=self.entity.key_names, features=names)
         return self
 
     def feature(self, name: str) -> Feature:
@@ -173,8 +190,12 @@ class FeatureView(Spec):
     @property
     def definition(self) -> str:
         """Digest of what computes the values: code or SQL, source, columns, times."""
+        # named only where it is used: what did not change keeps its digest
+        more: dict[str, Any] = {"inputs": [[one.name, one.time] for one in self.inputs]} if self.inputs else {}
+        more |= {} if self.partitions.kind == "daily" else {"partitions": [self.partitions.kind, str(self.partitions.start)]}
         return digest_json(
             {
+                **more,
                 "code": code_digest(self.transform) if self.transform is not None else self.sql,
                 "source": [self.source.name, self.source.time],
                 "entity": self.entity.record().model_dump(mode="json"),
@@ -194,25 +215,43 @@ class FeatureView(Spec):
             entity=self.entity.record(),
             row_schema=self.row_schema.to_json(),
             partition_start=self.partitions.start.isoformat(),
+            partition_kind=self.partitions.kind,
             delay_us=self.delay // timedelta(microseconds=1),
             ttl_us=None if self.online is None or self.online.ttl is None else self.online.ttl // timedelta(microseconds=1),
             definition=self.definition,
         )
 
+    def window(self, key: str = "", *, until: datetime | None = None) -> Window:
+        """One partition's window. A snapshot has the key `""` and is computed as of `until`."""
+        return self.windows_of([key], until=until)[0]
+
+    def windows_of(self, keys: Sequence[str], *, until: datetime | None = None) -> list[Window]:
+        """Windows of partition keys, in any order, in time order.
+
+        Args:
+            keys: as Dagster has them; of a snapshot `[""]` or none at all.
+            until: now; needed for a snapshot alone.
+
+        Raises:
+            Invalid: a key that the view does not have; or a snapshot without `until`.
+        """
+        try:
+            if not isinstance(self.partitions, Snapshot):
+                return sorted((self.partitions.window(key) for key in keys), key=lambda window: window.start)
+            if until is None:
+                raise Invalid(f"{self.partitions.described} is computed as of an instant", fix="give until=, now")
+            return [self.partitions.window(key, until=until) for key in keys or [""]]
+        except Invalid as err:
+            raise Invalid(f"view {self.name!r}: {err.message}", fix=err.fix) from err
+
     def windows(self, *, until: datetime) -> list[Window]:
-        """Every complete partition up to `until`."""
-        day = datetime.combine(self.partitions.start, datetime.min.time(), tzinfo=until.tzinfo)
-        last = self.partitions.end
-        found: list[Window] = []
-        while day + timedelta(days=1) <= until and (last is None or day.date() <= last):
-            found.append(Window(start=day, end=day + timedelta(days=1)))
-            day += timedelta(days=1)
-        return found
+        """Every complete partition up to `until`, in time order."""
+        return self.partitions.windows(until=until)
 
 
 @overload
 def feature_view(
-    *, entity: Entity, source: Source, features: Sequence[Feature], partitions: Daily, name: str, sql: str, **options: Any
+    *, entity: Entity, source: Source, features: Sequence[Feature], partitions: Partitions, name: str, sql: str, **options: Any
 ) -> FeatureView: ...
 @overload
 def feature_view(
@@ -220,7 +259,7 @@ def feature_view(
     entity: Entity,
     source: Source,
     features: Sequence[Feature],
-    partitions: Daily,
+    partitions: Partitions,
     name: str | None = None,
     sql: None = None,
     **options: Any,
@@ -230,7 +269,7 @@ def feature_view(
     entity: Entity,
     source: Source,
     features: Sequence[Feature],
-    partitions: Daily,
+    partitions: Partitions,
     name: str | None = None,
     sql: str | None = None,
     **options: Any,
@@ -240,7 +279,8 @@ def feature_view(
     The function gets the source's rows known in `[window.end - lookback, window.end)` as an Arrow
     table and the `Window`; it returns the key columns and the feature columns, one row per key (or
     several, with its own `event_time` column inside the window's past). SQL sees the same rows as a
-    table named like the source's last part, and `$start`, `$end`.
+    table named like the source's last part, and `$start`, `$end`. Each of `inputs` is one more table of
+    that kind, a keyword argument of the function: all its rows known before the window's end.
 
     Raises:
         Invalid: at import, with file, view, field, what was found, what is allowed.
@@ -249,6 +289,7 @@ def feature_view(
         >>> carrier = Entity("carrier", key="carrier: string")
         >>> flights = Source("raw/flights", time="landed_at")
         >>> from tiffin.features.feature_types import Int32
+        >>> from tiffin.features.partitions import daily
         >>> @feature_view(entity=carrier, source=flights, partitions=daily("2013-01-01"), features=[Feature("flights_1d", Int32())])
         ... def carrier_load(rows, window):
         ...     return rows.group_by("carrier").aggregate([([], "count_all")]).rename_columns(["carrier", "flights_1d"])
@@ -269,8 +310,3 @@ def feature_view(
         )
 
     return declare
-
-
-def event_time_us(window: Window) -> int:
-    """A row's default event time: the window's end, when its facts are complete."""
-    return to_us(window.end)

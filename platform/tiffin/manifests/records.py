@@ -58,7 +58,9 @@ class ViewRecord(Record):
     description: str
     entity: EntityRecord
     row_schema: dict[str, Any] = Field(description="tiffin.wire.schema.RowSchema.to_json()")
-    partition_start: str = Field(description="first daily partition, YYYY-MM-DD")
+    partition_start: str = Field(description="first partition's day, YYYY-MM-DD; of a snapshot, from when its rows hold")
+    # left out where it is daily: records from before there was another kind keep their digests
+    partition_kind: Literal["daily", "hourly", "snapshot"] = Field(default="daily", exclude_if=lambda kind: kind == "daily")
     delay_us: int
     ttl_us: int | None
     definition: str = Field(description="digest of the transform's code and spec")

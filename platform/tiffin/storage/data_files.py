@@ -87,7 +87,8 @@ def write_files(store: ObjectStore, folder: str, tables: Mapping[str, pa.Table],
         pq.write_table(table, sink, compression="zstd", store_schema=False)
         data = sink.getvalue()
         name = f"c1-{digests[partition]}-{uuid.uuid4().hex[:12]}.parquet"
-        path = f"{PARTITION}={partition}/{name}" if partition else name
+        # the log says which partition it is; a colon in a path is read as a scheme by some readers
+        path = f"{PARTITION}={partition.replace(':', '')}/{name}" if partition else name
         store.put(f"{folder}/{path}", data)
         return DataFile(partition, path, len(data), table.num_rows)
 

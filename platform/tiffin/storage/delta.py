@@ -28,7 +28,7 @@ from tiffin.storage.tables import Replaced
 
 __all__ = ["DeltaStore"]
 
-ALLOWED_PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+ALLOWED_PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 COMMIT_TURNS = 100
 # old versions stay readable: a model names the exact version that it was trained on
 KEEP = {
@@ -347,7 +347,10 @@ def check_partitions(ref: str, data: pa.Table, partitions: Sequence[str] | None)
     names = list(dict.fromkeys(partitions))
     for name in names:
         if not ALLOWED_PARTITION.fullmatch(name):
-            raise Invalid(f"partition {name!r} of table {ref!r} is not allowed", fix="use letters, digits and _.-: '2013-01-31'")
+            raise Invalid(
+                f"partition {name!r} of table {ref!r} is not allowed",
+                fix="use letters, digits and _.:- like '2013-01-31' or '2013-01-31-06:00'",
+            )
     if PARTITION not in data.column_names:
         raise Invalid(f"data for partitions of table {ref!r} has no column {PARTITION!r}", fix="add it, as a string column")
     for value in pc.unique(data[PARTITION]).to_pylist():

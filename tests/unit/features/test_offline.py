@@ -16,7 +16,8 @@ from tiffin.core.units import to_us
 from tiffin.features import Entity, Online
 from tiffin.features.compute import compute
 from tiffin.features.offline import latest_rows, materialise, read_view, to_online
-from tiffin.features.view import FeatureView, Window
+from tiffin.features.partitions import Window
+from tiffin.features.view import FeatureView
 from tiffin.manifests.records import ViewRecord
 from tiffin.storage.content import content_digest
 from tiffin.storage.delta import DeltaStore
@@ -116,7 +117,9 @@ def test_an_attempt_commits_once(tables: DeltaStore) -> None:
 def test_progress_counts_windows(tables: DeltaStore) -> None:
     seen: list[tuple[int, int]] = []
 
-    materialise(make_view(), WEEK, team="ops", tables=tables, written_at=WRITTEN, progress=lambda done, total: seen.append((done, total)))
+    materialise(
+        make_view(), WEEK, team="ops", tables=tables, written_at=WRITTEN, progress=lambda done, total, made: seen.append((done, total))
+    )
 
     assert seen == [(1, 3), (2, 3), (3, 3)]
 

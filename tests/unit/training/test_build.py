@@ -17,7 +17,8 @@ from tiffin.core.errors import Invalid, NotFound
 from tiffin.features.entity import Entity
 from tiffin.features.feature_types import Float32, Int8
 from tiffin.features.offline import materialise
-from tiffin.features.view import Feature, Source, Window
+from tiffin.features.partitions import Window
+from tiffin.features.view import Feature, Source
 from tiffin.storage.delta import DeltaStore
 from tiffin.training.build import Built, build, join_as_of
 from tiffin.training.table import TrainingTable
