@@ -10,11 +10,13 @@ import sys
 
 import typer
 
+from tiffin.cli.backfill_command import backfill
 from tiffin.cli.doctor_command import doctor
 from tiffin.cli.features_command import features
 from tiffin.cli.output import EPILOG, fail
 from tiffin.cli.predict_command import predict
 from tiffin.cli.promote_command import promote
+from tiffin.cli.reload_command import reload
 from tiffin.cli.rollback_command import rollback
 from tiffin.cli.stack_commands import down, up
 from tiffin.cli.status_command import status
@@ -31,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, doctor, status, predict, promote, rollback):
+for command in (up, down, reload, doctor, status, backfill, predict, promote, rollback):
     app.command(epilog=EPILOG)(command)
 app.add_typer(features)
 

@@ -11,7 +11,9 @@ from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid
 from tiffin.core.spec import Spec
 from tiffin.features.view import FeatureView, Source
+from tiffin.orchestration.asset_depth import check_depth
 from tiffin.orchestration.asset_keys import AssetPath, deployment_path, model_path, online_path, source_path, table_path, view_path
+from tiffin.orchestration.backfill_sensor import retry_sensor
 from tiffin.orchestration.catalog import read_catalog, resolve_views
 from tiffin.orchestration.deployment_assets import deployment_asset
 from tiffin.orchestration.no_pickles import RefusingIOManager
@@ -107,16 +109,23 @@ def paths_of(team: Team, spec: Spec) -> list[AssetPath]:
     )
 
 
-def team_definitions(team: Team, *specs: Spec, catalog: Path | None = None, resources: Mapping[str, object]) -> dg.Definitions:
+def team_definitions(
+    team: Team,
+    *specs: Spec,
+    catalog: Path | None = None,
+    resources: Mapping[str, object],
+    others: Sequence[dg.AssetsDefinition] = (),
+) -> dg.Definitions:
     """Everything a team declares as one code location.
 
     Steps of a run share one process: they hand each other names, never values.
 
     Args:
         resources: the stack's parts under the names in `resource_keys.REQUIRED`; see `resources.stack`.
+        others: assets that the team writes in plain Dagster, beside its specs.
 
     Raises:
-        Invalid, NotFound: at import, see `team_assets`.
+        Invalid, NotFound: at import, see `team_assets` and `check_depth`.
     """
     missing = [name for name in REQUIRED if name not in resources]
     if missing:
@@ -124,8 +133,11 @@ def team_definitions(team: Team, *specs: Spec, catalog: Path | None = None, reso
             f"team {team.name!r}: resource {missing[0]!r} is not bound",
             fix="pass resources=stack_resources(), or bind every name in tiffin.orchestration.resource_keys.REQUIRED",
         )
+    assets = [*team_assets(team, specs, catalog=catalog), *others]
+    check_depth(team, assets)
     return dg.Definitions(
-        assets=team_assets(team, specs, catalog=catalog),
+        assets=assets,
+        sensors=[retry_sensor()],
         resources={**resources, "io_manager": RefusingIOManager()},
         executor=dg.in_process_executor,
     )

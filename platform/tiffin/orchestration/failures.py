@@ -17,7 +17,12 @@ def as_failure(err: PlatformError) -> dg.Failure:
     context = {name: dg.MetadataValue.text(str(value)) for name, value in err.context.items()}
     return dg.Failure(
         description=err.message,
-        metadata={**context, "fix": dg.MetadataValue.text(err.fix), "error": dg.MetadataValue.text(type(err).__name__)},
+        metadata={
+            **context,
+            "fix": dg.MetadataValue.text(err.fix),
+            "error": dg.MetadataValue.text(type(err).__name__),
+            "retryable": dg.MetadataValue.bool(err.retryable),
+        },
         allow_retries=err.retryable,
     )
 
