@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import struct
 from collections.abc import Mapping
 
@@ -13,6 +14,8 @@ from tiffin.wire.checks import fold_rows, seed_of
 from tiffin.wire.encodings import Ragged, Values, canonical, int_lists, parse_encoding, strings, to_int_lists, to_strings
 from tiffin.wire.schema import Column, RowSchema
 
+# more words than a byte can count
+LARGE = "cat:" + json.dumps([f"w{number}" for number in range(300)], separators=(",", ":"))
 INTS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64}
 ENCODINGS = (
     *INTS,
@@ -28,6 +31,8 @@ ENCODINGS = (
     "vec:2:f16",
     "vec:4:i8",
     "ints:6",
+    'cat:["UA","AA","","é","a longer word"]',
+    LARGE,
 )
 
 float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -55,6 +60,8 @@ def cell(encoding: str) -> st.SearchStrategy:
         return st.lists(element, min_size=form.size, max_size=form.size)
     if form.kind == "ints":
         return st.lists(st.integers(-(2**63), 2**63 - 1), max_size=form.size)
+    if form.vocabulary is not None:
+        return st.sampled_from(form.vocabulary.words)
     return text24
 
 
@@ -124,6 +131,10 @@ def slow_rows(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_t
                 nulls.append(null)
             if form.kind == "bool":
                 bools.append(bool(values.data[row]))
+            elif encoding_words := words_of(column.encoding):
+                text = to_strings(values)[row]
+                code = 0 if text is None else encoding_words.index(text) + 1
+                fixed += struct.pack("<B" if len(encoding_words) < 256 else "<H", code)
             elif form.kind == "str":
                 tails.append((to_strings(values)[row] or "").encode())
             elif form.kind == "ints":
@@ -149,6 +160,11 @@ def slow_rows(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_t
         check = fold_rows(np.frombuffer(body, dtype=np.uint8), np.array([0, len(body)]), seed_of(schema))[0]
         out.append(body[:1] + bytes([check]) + body[2:])
     return out
+
+
+def words_of(encoding: str) -> list[str]:
+    """The words of a category; none of another encoding."""
+    return json.loads(encoding[4:]) if encoding.startswith("cat:") else []
 
 
 def slow_bits(flags: list[bool]) -> bytes:

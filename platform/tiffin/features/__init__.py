@@ -4,6 +4,7 @@ from tiffin.features.entity import Entity
 from tiffin.features.expectations import Expect, GoldenRow
 from tiffin.features.feature_types import (
     Bool,
+    Category,
     Float16,
     Float32,
     Int8,
@@ -20,6 +21,7 @@ from tiffin.features.view import Feature, FeatureView, Online, Source, feature_v
 
 __all__ = [
     "Bool",
+    "Category",
     "Entity",
     "Expect",
     "Feature",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -9,9 +10,11 @@ from pydantic import Field, model_validator
 
 from tiffin.core.errors import Invalid
 from tiffin.core.spec import Spec
+from tiffin.wire.vocabularies import vocabulary_text
 
 __all__ = [
     "Bool",
+    "Category",
     "FeatureType",
     "Float16",
     "Float32",
@@ -178,6 +181,34 @@ class String(FeatureType):
     @property
     def encoding(self) -> str:
         return f"str:{self.max_bytes}"
+
+    @property
+    def arrow(self) -> pa.DataType:
+        return pa.string()
+
+
+class Category(FeatureType):
+    """Text out of a declared vocabulary, one or two bytes online; a value outside it is refused.
+
+    `Category(("AA", "UA"))`. Words are brought to Unicode NFC. The order is stored: add new words at the end, so that rows of the old
+    schema can still be read under the new one.
+    """
+
+    vocabulary: tuple[str, ...] = Field(description="all values that it may take, at most 65,535")
+
+    @model_validator(mode="after")
+    def vocabulary_is_sound(self) -> Category:
+        vocabulary_text(self.vocabulary)
+        return self
+
+    def __init__(self, vocabulary: Sequence[str] | None = None, **fields: Any) -> None:
+        if isinstance(vocabulary, str):
+            raise Invalid(f"Category({vocabulary!r}) is one text: expected a sequence of words", fix=f"write Category(({vocabulary!r},))")
+        super().__init__(**({"vocabulary": tuple(vocabulary)} if vocabulary is not None else {}), **fields)
+
+    @property
+    def encoding(self) -> str:
+        return f"cat:{vocabulary_text(self.vocabulary)}"
 
     @property
     def arrow(self) -> pa.DataType:

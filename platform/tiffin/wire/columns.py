@@ -13,7 +13,21 @@ import numpy.typing as npt
 from tiffin.core.errors import Corrupt, Invalid
 from tiffin.wire.quantise import Array
 
-__all__ = ["Mask", "Ragged", "Values", "ends", "gather", "int_lists", "join", "spans", "strings", "take", "to_int_lists", "to_strings"]
+__all__ = [
+    "Mask",
+    "Ragged",
+    "Values",
+    "ends",
+    "gather",
+    "int_lists",
+    "join",
+    "spans",
+    "strings",
+    "take",
+    "to_int_lists",
+    "to_strings",
+    "windows",
+]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -59,9 +73,10 @@ def join(pieces: Sequence[bytes], valid: Mask | None) -> Ragged:
     return Ragged(ends(lengths), np.frombuffer(b"".join(pieces), dtype=np.uint8), valid)
 
 
-def ends(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def ends(lengths: npt.NDArray[np.int64] | Mask) -> npt.NDArray[np.int64]:
     """Offsets of consecutive pieces: 0, then the running sum."""
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    offsets = np.empty(len(lengths) + 1, dtype=np.int64)
+    offsets[0] = 0
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
@@ -70,6 +85,22 @@ def spans(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.
     """Indices of the pieces `[start, start + length)`, one after the other."""
     offsets = ends(lengths)
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int64)
+
+
+def windows(data: Array, starts: npt.NDArray[np.int64], width: int) -> Array:
+    """Equally long pieces of `data`: `(pieces, width)` uint8, a copy.
+
+    Args:
+        data: contiguous uint8.
+        starts: `(pieces,)`; each with at least `width` bytes after it.
+    """
+    if not len(starts) or not width:
+        return np.zeros((len(starts), width), dtype=np.uint8)
+    if int(starts.min()) < 0 or int(starts.max()) + width > len(data):
+        raise IndexError(f"a piece of {width} bytes does not lie within {len(data)} bytes")
+    # one item per possible start: a piece is copied whole, not byte by byte
+    every: Array = np.ndarray((len(data) - width + 1,), f"V{width}", data, 0, (1,))
+    return every[starts].view(np.uint8).reshape(len(starts), width)
 
 
 def gather(data: Array, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Array:

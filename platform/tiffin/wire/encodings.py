@@ -29,6 +29,7 @@ from tiffin.wire.quantise import (
     store_whole,
 )
 from tiffin.wire.schema import Column
+from tiffin.wire.vocabularies import Vocabulary, code_dtype, vocabulary_of
 
 __all__ = [
     "Encoding",
@@ -37,11 +38,11 @@ __all__ = [
     "canonical",
     "int_lists",
     "parse_encoding",
-    "quantise",
     "restore",
     "strings",
     "take",
     "to_int_lists",
+    "to_stored",
     "to_strings",
 ]
 
@@ -58,6 +59,7 @@ class Encoding:
         dtype: of the values in memory.
         size: numbers per vector, most bytes of a string, or longest list.
         step: distance between two values, for `step`.
+        vocabulary: of text that is stored as codes; None for all else.
     """
 
     kind: Kind
@@ -65,11 +67,17 @@ class Encoding:
     dtype: np.dtype[Any]
     size: int = 1
     step: float = 0.0
+    vocabulary: Vocabulary | None = None
 
     @property
     def ragged(self) -> bool:
-        """Whether rows differ in length."""
+        """Whether rows differ in length in memory."""
         return self.kind in ("str", "ints")
+
+    @property
+    def in_tail(self) -> bool:
+        """Whether rows differ in length as they are stored."""
+        return self.ragged and self.stored is None
 
 
 FIXED: dict[str, tuple[Kind, str, str]] = {
@@ -112,9 +120,12 @@ def parse_encoding(text: str) -> Encoding:
     if match := STEP.fullmatch(text):
         step = read_step(match[1], text)
         return Encoding("step", np.dtype({"i8": "i1", "i16": "<i2", "i32": "<i4"}[match[2]]), np.dtype("f4"), step=step)
+    if text.startswith("cat:"):
+        words = vocabulary_of(text[4:])
+        return Encoding("str", code_dtype(len(words.words)), np.dtype("u1"), size=words.padded.shape[1], vocabulary=words)
     raise Invalid(
-        f"encoding {text!r} is not known",
-        fix="use i8 i16 i32 i64 f16 f32 bool ts str:MAX step:STEP:iW vec:N:f32|f16|i8 ints:MAX, or a newer tiffin",
+        f"encoding {text[:60]!r} is not known",
+        fix="use i8 i16 i32 i64 f16 f32 bool ts str:MAX cat:[...] step:STEP:iW vec:N:f32|f16|i8 ints:MAX, or a newer tiffin",
     )
 
 
@@ -156,9 +167,23 @@ def settle_nulls(column: Column, valid: Mask) -> Mask | None:
     return valid
 
 
-def quantise(column: Column, values: Values) -> tuple[Array, Mask | None]:
-    """A fixed-width column in its stored form: `(rows,)` of `Encoding.stored` (bool for bits), and its nulls."""
-    form = parse_encoding(column.encoding)
+def to_stored(column: Column, form: Encoding, values: Values | Ragged) -> tuple[Array | Ragged, Mask | None]:
+    """A column in its stored form, and its nulls: `(rows,)` of `Encoding.stored`, bool for bits, canonical `Ragged` for a tail.
+
+    Raises:
+        Invalid: names column, row, value and what is allowed.
+    """
+    if form.ragged != isinstance(values, Ragged):
+        found, wanted = type(values).__name__, "Ragged" if form.ragged else "Values"
+        raise Invalid(f"column {column.name!r} is {found}: expected {wanted} for {column.encoding!r}", fix=f"pass {wanted}")
+    if not isinstance(values, Ragged):
+        return quantise(column, form, values)
+    text = canonical_ragged(column, form, values)
+    return text if form.vocabulary is None else form.vocabulary.encode(column.name, text), text.valid
+
+
+def quantise(column: Column, form: Encoding, values: Values) -> tuple[Array, Mask | None]:
+    """Numbers, flags and vectors in their stored form, and which are there."""
     data = np.asarray(values.data)
     shape = (len(data), form.size) if form.kind == "vec" else (len(data),)
     if data.ndim == 0 or data.shape != shape:
@@ -224,7 +249,8 @@ def canonical_ragged(column: Column, form: Encoding, ragged: Ragged) -> Ragged:
     found = Ragged(ends(lengths), compact, valid)
     if form.kind == "str":
         found = compose(column, found)
-    check_lengths(column, form, found)
+    if form.vocabulary is None:
+        check_lengths(column, form, found)
     return found
 
 
@@ -281,10 +307,11 @@ def canonical(column: Column, values: Values | Ragged) -> Values | Ragged:
         Invalid: names column, row, value and what is allowed.
     """
     form = parse_encoding(column.encoding)
-    if form.ragged != isinstance(values, Ragged):
-        found, wanted = type(values).__name__, "Ragged" if form.ragged else "Values"
-        raise Invalid(f"column {column.name!r} is {found}: expected {wanted} for {column.encoding!r}", fix=f"pass {wanted}")
-    if isinstance(values, Ragged):
-        return canonical_ragged(column, form, values)
-    stored, valid = quantise(column, values)
+    if isinstance(values, Ragged) and form.ragged:
+        found = canonical_ragged(column, form, values)
+        if form.vocabulary is not None:
+            form.vocabulary.encode(column.name, found)  # raises: a text that is no word
+        return found
+    stored, valid = to_stored(column, form, values)
+    assert not isinstance(stored, Ragged)
     return Values(restore(form, stored), valid)

@@ -37,7 +37,7 @@ class Layout:
         slots: in the schema's order.
         nulls, bools: how many bits of each there are.
         bools_at, ends_at: first byte of the bool bits and of the u16 ends.
-        ragged: the columns that vary in length.
+        tail: the columns that vary in length.
         fixed: bytes before the tail; the whole row when nothing varies.
     """
 
@@ -46,7 +46,7 @@ class Layout:
     bools: int
     bools_at: int
     ends_at: int
-    ragged: tuple[Slot, ...]
+    tail: tuple[Slot, ...]
     fixed: int
 
 
@@ -69,5 +69,5 @@ def layout_of(schema: RowSchema) -> Layout:
             place, at = at, at + form.stored.itemsize
         slots.append(Slot(column, form, place, null_bit if column.nullable else -1))
         null_bit += column.nullable
-    ragged = tuple(slot for slot in slots if slot.form.ragged)
-    return Layout(tuple(slots), nulls, bools, bools_at, at, ragged, at + 2 * varying)
+    tail = tuple(slot for slot in slots if slot.form.in_tail)
+    return Layout(tuple(slots), nulls, bools, bools_at, at, tail, at + 2 * varying)

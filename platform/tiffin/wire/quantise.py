@@ -105,7 +105,7 @@ def store_steps(column: str, data: Array, step: float, dtype: np.dtype[Any]) -> 
     return counts.astype(dtype)
 
 
-def restore_steps(counts: Array, step: float) -> npt.NDArray[np.float32]:
+def restore_steps(counts: Array, step: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """`float32(count * step)`, the product taken in float64."""
     return (counts.astype(np.float64) * step).astype(np.float32)
 

@@ -8,19 +8,21 @@ The ends count from the start of the tail. Number 0 is kept for tombstones.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tiffin.core.errors import Corrupt, Invalid, nearest
+from tiffin.core.errors import Invalid, nearest
 from tiffin.wire.checks import CHECK_AT, fold_matrix, fold_rows, seed_of
-from tiffin.wire.columns import Mask, Ragged, Values, ends, spans
-from tiffin.wire.encodings import canonical, quantise, restore
+from tiffin.wire.columns import Mask, Ragged, Values, ends, spans, windows
+from tiffin.wire.encodings import to_stored
 from tiffin.wire.layouts import HEADER, Layout, Slot, layout_of
+from tiffin.wire.matrix import unpack_matrix
+from tiffin.wire.packed import Packed, join_rows, split_rows, take_rows
+from tiffin.wire.reading import plan_of, read_fixed, read_times, refuse, verify
 from tiffin.wire.schema import RowSchema
 from tiffin.wire.varints import decode_varints, encode_varints
 
@@ -28,43 +30,7 @@ __all__ = ["Packed", "join_rows", "pack", "split_rows", "take_rows", "unpack"]
 
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
-TIME_AT = slice(2, HEADER)
 MAX_TAIL = 0xFFFF
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Packed:
-    """Rows, one after the other: row `i` is `data[offsets[i]:offsets[i + 1]]`.
-
-    Args:
-        data: uint8.
-        offsets: `(rows + 1,)` int64, from 0 to `len(data)`.
-    """
-
-    data: Bytes
-    offsets: Longs
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-
-def join_rows(rows: Sequence[bytes]) -> Packed:
-    """Rows as a server or a file gave them."""
-    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-    return Packed(np.frombuffer(b"".join(rows), dtype=np.uint8), ends(lengths))
-
-
-def split_rows(packed: Packed) -> list[bytes]:
-    """Each row as bytes."""
-    raw = packed.data.tobytes()
-    return [raw[start:end] for start, end in itertools.pairwise(packed.offsets.tolist())]
-
-
-def take_rows(packed: Packed, index: Longs) -> Packed:
-    """Rows by position."""
-    starts = packed.offsets[index]
-    lengths = packed.offsets[index + 1] - starts
-    return Packed(packed.data[spans(starts, lengths)], ends(lengths))
 
 
 def pack(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_time_us: npt.NDArray[Any]) -> Packed:
@@ -80,39 +46,45 @@ def pack(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_time_u
     layout = layout_of(schema)
     rows = len(event_time_us)
     check_columns(schema, columns, rows)
-    head = np.zeros((rows, layout.fixed), dtype=np.uint8)
-    head[:, 0] = schema.number
-    head[:, TIME_AT] = store_times(schema, np.asarray(event_time_us)).view(np.uint8).reshape(rows, 4)
-    nulls = np.zeros((rows, layout.nulls), dtype=np.bool_)
-    bools = np.zeros((rows, layout.bools), dtype=np.bool_)
+    record = record_of(schema)
+    head = np.zeros(rows, dtype=record)
+    head["number"] = schema.number
+    head["time"] = store_times(schema, np.asarray(event_time_us))
+    bits = np.zeros((record.itemsize, rows), dtype=np.uint8)
     tails: list[tuple[Bytes, Longs]] = []
-    for slot in layout.slots:
+    for place, slot in enumerate(layout.slots):
         given = columns[slot.column.name]
-        if slot.form.ragged:
-            found = canonical(slot.column, given)
-            valid = found.valid
-            tails.append(store_tail(slot, found))
+        stored, valid = to_stored(slot.column, slot.form, given)
+        if isinstance(stored, Ragged):
+            tails.append(store_tail(slot, stored))
+        elif slot.form.kind == "bool":
+            bits[layout.bools_at + slot.at // 8] |= stored.view(np.uint8) << np.uint8(slot.at % 8)
         else:
-            if not isinstance(given, Values):
-                canonical(slot.column, given)  # raises: the wrong shape of column
-            assert isinstance(given, Values)
-            stored, valid = quantise(slot.column, given)
-            if slot.form.kind == "bool":
-                bools[:, slot.at] = stored
-            else:
-                put(head, slot, stored)
+            head[str(place)] = stored
         if valid is not None:
-            nulls[:, slot.null_bit] = ~valid
-    head[:, HEADER : layout.bools_at] = np.packbits(nulls, axis=1, bitorder="little")
-    bits = (layout.bools + 7) // 8
-    head[:, layout.bools_at : layout.bools_at + bits] = np.packbits(bools, axis=1, bitorder="little")
-    packed = assemble(schema, layout, head, tails)
+            bits[HEADER + slot.null_bit // 8] |= (~valid).view(np.uint8) << np.uint8(slot.null_bit % 8)
+    raw = head.view(np.uint8).reshape(rows, layout.fixed)
+    for at in range(HEADER, layout.bools_at + (layout.bools + 7) // 8):
+        raw[:, at] = bits[at]
+    packed = assemble(schema, layout, raw, tails)
     seed = seed_of(schema)
-    if layout.ragged:
+    if layout.tail:
         packed.data[packed.offsets[:-1] + CHECK_AT] = fold_rows(packed.data, packed.offsets, seed)
     else:
-        packed.data.reshape(rows, layout.fixed)[:, CHECK_AT] = fold_matrix(head, seed)
+        raw[:, CHECK_AT] = fold_matrix(raw, seed)
     return packed
+
+
+@lru_cache(maxsize=1024)
+def record_of(schema: RowSchema) -> np.dtype[Any]:
+    """The fixed part as a numpy record: `number`, `time`, and each number column under its place in the schema."""
+    layout = layout_of(schema)
+    fields: dict[str, tuple[np.dtype[Any], int]] = {"number": (np.dtype("u1"), 0), "time": (np.dtype("<u4"), 2)}
+    for place, slot in enumerate(layout.slots):
+        if slot.form.stored is not None:
+            fields[str(place)] = (slot.form.stored, slot.at)
+    formats, offsets = [kind for kind, _ in fields.values()], [at for _, at in fields.values()]
+    return np.dtype({"names": list(fields), "formats": formats, "offsets": offsets, "itemsize": layout.fixed})
 
 
 def check_columns(schema: RowSchema, columns: Mapping[str, Values | Ragged], rows: int) -> None:
@@ -149,16 +121,8 @@ def store_times(schema: RowSchema, event_time_us: npt.NDArray[Any]) -> npt.NDArr
     return counts.astype("<u4")
 
 
-def put(head: Bytes, slot: Slot, stored: npt.NDArray[Any]) -> None:
-    """Write a fixed-width column into its bytes."""
-    assert slot.form.stored is not None
-    width = slot.form.stored.itemsize
-    head[:, slot.at : slot.at + width] = np.ascontiguousarray(stored).view(np.uint8).reshape(len(head), width)
-
-
-def store_tail(slot: Slot, found: Values | Ragged) -> tuple[Bytes, Longs]:
+def store_tail(slot: Slot, found: Ragged) -> tuple[Bytes, Longs]:
     """A varying column's bytes, and `(rows,)` how many each row has."""
-    assert isinstance(found, Ragged)
     if slot.form.kind == "str":
         return found.data.astype(np.uint8, copy=False), np.diff(found.offsets)
     data, widths = encode_varints(found.data.astype(np.int64, copy=False))
@@ -200,69 +164,29 @@ def unpack(schema: RowSchema, packed: Packed) -> tuple[dict[str, Values | Ragged
         Corrupt: wrong length, schema number, check byte or inner structure; `context["row"]` says which row.
     """
     layout = layout_of(schema)
-    rows = len(packed)
     lengths = np.diff(packed.offsets)
-    short = lengths < layout.fixed if layout.ragged else lengths != layout.fixed
-    refuse(short, "length", lambda row: f"{lengths[row]} bytes, expected {'at least ' if layout.ragged else ''}{layout.fixed}")
-    head = packed.data[packed.offsets[:-1, None] + np.arange(layout.fixed)] if layout.ragged else packed.data.reshape(rows, layout.fixed)
-    refuse(head[:, 0] != schema.number, "schema number", lambda row: f"{head[row, 0]}, expected {schema.number}")
-    seed = seed_of(schema)
-    found = fold_rows(packed.data, packed.offsets, seed) if layout.ragged else fold_matrix(head, seed)
-    refuse(head[:, CHECK_AT] != found, "check byte", lambda row: f"{head[row, CHECK_AT]}, expected {found[row]}")
-    nulls = bits_of(head[:, HEADER : layout.bools_at], layout.nulls)
-    width = (layout.bools + 7) // 8
-    bools = bits_of(head[:, layout.bools_at : layout.bools_at + width], layout.bools)
+    short = lengths < layout.fixed if layout.tail else lengths != layout.fixed
+    refuse(short, "length", lambda row: f"{lengths[row]} bytes, expected {'at least ' if layout.tail else ''}{layout.fixed}")
+    if not layout.tail:
+        return unpack_matrix(schema, packed.data.reshape(len(packed), layout.fixed))
+    head = windows(packed.data, packed.offsets[:-1], layout.fixed)
+    verify(schema, head, fold_rows(packed.data, packed.offsets, seed_of(schema)))
     stops = read_ends(layout, head, lengths)
-    counts = np.ascontiguousarray(head[:, TIME_AT]).view("<u4").reshape(rows)
+    plan = plan_of(schema)
+    found, valid = read_fixed(plan, head)
     columns: dict[str, Values | Ragged] = {}
-    for slot in layout.slots:
-        mask = None if slot.null_bit < 0 else ~nulls[:, slot.null_bit]
-        valid = None if mask is None or mask.all() else mask
-        if slot.form.ragged:
-            columns[slot.column.name] = load_tail(slot, packed, layout, stops, valid)
-        elif slot.form.kind == "bool":
-            columns[slot.column.name] = Values(bools[:, slot.at].copy(), valid)
-        else:
-            assert slot.form.stored is not None
-            raw = np.ascontiguousarray(head[:, slot.at : slot.at + slot.form.stored.itemsize])
-            columns[slot.column.name] = Values(restore(slot.form, view_as(raw, slot.form.stored)), valid)
-    return columns, counts.astype(np.int64) * schema.unit_us + schema.epoch_us
-
-
-def refuse(bad: Mask, what: str, found: Any) -> None:
-    """Raise Corrupt for the first bad row."""
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise Corrupt(
-            f"packed row {row}: its {what} is {found(row)}",
-            fix="these are not the bytes that were published: publish the view again, or look who else writes there",
-            context={"row": row, "what": what},
-        )
-
-
-def bits_of(raw: Bytes, count: int) -> Mask:
-    """`(rows, count)` bools; the bits beyond must be 0."""
-    bits = np.unpackbits(raw, axis=1, bitorder="little").view(np.bool_)
-    refuse(bits[:, count:].max(axis=1, initial=False), "padding", lambda row: "not zero")
-    return bits[:, :count]
-
-
-def view_as(raw: Bytes, stored: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Bytes `(rows, width)` as one stored value per row."""
-    if stored.subdtype is not None:
-        base, shape = stored.subdtype
-        return raw.view(base).reshape(len(raw), *shape)
-    return raw.view(stored).reshape(len(raw))
+    for slot, column, mask in zip(plan.slots, found, valid, strict=True):
+        columns[slot.column.name] = load_tail(slot, packed, layout, stops, mask) if column is None else column
+    return columns, read_times(schema, head)
 
 
 def read_ends(layout: Layout, head: Bytes, lengths: Longs) -> Longs:
     """`(rows, varying + 1)` where each varying column begins and ends in the tail."""
-    stops = np.zeros((len(head), len(layout.ragged) + 1), dtype=np.int64)
-    if layout.ragged:
-        stops[:, 1:] = np.ascontiguousarray(head[:, layout.ends_at :]).view("<u2").reshape(len(head), len(layout.ragged))
-        bad = np.diff(stops, axis=1).min(axis=1) < 0
-        bad |= stops[:, -1] != lengths - layout.fixed
-        refuse(bad, "tail", lambda row: f"{lengths[row] - layout.fixed} bytes, its columns end at {stops[row, 1:].tolist()}")
+    stops = np.zeros((len(head), len(layout.tail) + 1), dtype=np.int64)
+    stops[:, 1:] = head[:, layout.ends_at :].view("<u2")
+    bad = np.diff(stops, axis=1).min(axis=1) < 0
+    bad |= stops[:, -1] != lengths - layout.fixed
+    refuse(bad, "tail", lambda row: f"{lengths[row] - layout.fixed} bytes, its columns end at {stops[row, 1:].tolist()}")
     return stops
 
 

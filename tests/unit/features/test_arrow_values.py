@@ -16,6 +16,7 @@ from tiffin.core.errors import Invalid
 from tiffin.features.arrow_values import to_arrow, to_values
 from tiffin.features.feature_types import (
     Bool,
+    Category,
     FeatureType,
     Float16,
     Float32,
@@ -52,6 +53,8 @@ KINDS: dict[str, tuple[FeatureType, pa.DataType, st.SearchStrategy[object]]] = {
     "timestamp in another zone": (Timestamp(), pa.timestamp("ms", tz="America/New_York"), st.integers(-(2**40), 2**40)),
     "string": (String(max_bytes=64), pa.string(), st.text("aé\u0301ß\0", max_size=8)),
     "large string": (String(max_bytes=64), pa.large_string(), st.text("ab", max_size=3)),
+    "category": (Category(("UA", "é", "")), pa.string(), st.sampled_from(["UA", "e\u0301", ""])),
+    "category of dictionary": (Category(("a", "b")), pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["a", "b"])),
     "vector": (Vector(3), pa.list_(pa.float64()), st.lists(st.floats(-9, 9), min_size=3, max_size=3)),
     "vector of fixed size": (Vector(2, "float16"), pa.list_(pa.float32(), 2), st.lists(st.floats(-9, 9, width=32), min_size=2, max_size=2)),
     "vector in int8": (Vector(2, "int8"), pa.large_list(pa.float32()), st.lists(st.floats(-9, 9, width=32), min_size=2, max_size=2)),
@@ -134,3 +137,13 @@ def test_a_wrong_arrow_type_is_refused_with_what_to_do(kind: FeatureType, array:
 
     assert found in caught.value.message
     assert fix in caught.value.fix
+
+
+def test_a_category_is_declared_by_its_words_and_refused_otherwise():
+    assert Category(("UA", "e\u0301")).encoding == 'cat:["UA","é"]'
+    assert Category(vocabulary=["UA"]) == Category(("UA",))
+    for wrong, message in (((), "0 words"), (("a", "a"), "stands twice"), (("a\0",), "zero byte"), ("UA", "is one text")):
+        with pytest.raises(Invalid, match=message):
+            Category(wrong)
+    with pytest.raises(Invalid, match="column 'carrier', row 1: value 'UB'"):
+        canonical(Column("carrier", Category(("UA",)).encoding), to_values(pa.array(["UA", "UB"]), Column("carrier", 'cat:["UA"]')))
