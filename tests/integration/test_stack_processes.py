@@ -53,9 +53,10 @@ def test_a_spawned_program_inherits_nothing_of_our_environment(tmp_path: Path, m
 
     process = run(tmp_path, "env; sleep 600")
 
-    assert wait_until(lambda: "PATH=" in tail(tmp_path / "log"), timeout_s=10)
-    assert "CANARY" not in tail(tmp_path / "log")
+    said = wait_until(lambda: "PATH=" in tail(tmp_path / "log"), timeout_s=10)
     stop(process)
+    assert said
+    assert "CANARY" not in tail(tmp_path / "log")
 
 
 def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
@@ -63,10 +64,11 @@ def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
 
     stop(Process(stranger.pid, "another boot:17"))
 
-    assert alive(stranger)
+    spared = alive(stranger)
+    stop(stranger)
+    assert spared
     assert not alive(Process(stranger.pid, "another boot:17"))
     assert family(Process(stranger.pid, "another boot:17")) == []
-    stop(stranger)
 
 
 def test_stopping_ends_children_grandchildren_and_the_one_that_left_the_session(tmp_path: Path) -> None:

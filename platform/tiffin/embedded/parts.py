@@ -100,9 +100,11 @@ def recorded(process: Process, ports: Mapping[str, int], environment: str = "", 
     return PartState(pid=process.pid, born=process.born, started_at=now, ports=dict(ports), environment=environment, detail=detail)
 
 
-def settings_digest(place: Place, needs: Sequence[str]) -> str:
+def settings_digest(place: Place, name: str, needs: Sequence[str]) -> str:
     """Changes when a part must be started again because what it was told is no longer so."""
-    told = told_addresses(place).read_text() if "code" in needs and told_addresses(place).exists() else ""
+    # the code servers were told the workspace's locations, their readers the servers' addresses
+    source = place.workspace if name == "code" else told_addresses(place) if "code" in needs else None
+    told = source.read_text() if source is not None and source.exists() else ""
     return digest_json([place.settings.to_environment(), str(place.workspace), told])[:16]
 
 
@@ -228,7 +230,7 @@ class ProgramPart:
         log = place.log(self.name)
         rotate(log)
         process = spawn(self.command(place), log=log, environ=place.environment(self.name, own=self.own(place)), cwd=place.workspace.parent)
-        running = recorded(process, place.ports.get(self.name, {}), settings_digest(place, self.needs))
+        running = recorded(process, place.ports.get(self.name, {}), settings_digest(place, self.name, self.needs))
         end, trouble = time.monotonic() + self.patience_s, self.ask(place, running)
         while trouble is not None:
             if not alive(process) or time.monotonic() > end:
@@ -240,7 +242,7 @@ class ProgramPart:
         return running
 
     def trouble(self, place: Place, running: PartState) -> str | None:
-        if running.environment != settings_digest(place, self.needs):
+        if running.environment != settings_digest(place, self.name, self.needs):
             return "it was started with other settings"
         return self.ask(place, running)
 
