@@ -12,6 +12,7 @@ import numpy as np
 
 from tiffin.embedded.valkey import Valkey, start_valkey
 from tiffin.manifests.records import EntityRecord, KeyField, ViewRecord
+from tiffin.online.fast_source import open_source
 from tiffin.online.publisher import Published, publish_generation
 from tiffin.online.reader import FeatureReader, ViewRows
 from tiffin.online.redis import connect
@@ -136,7 +137,7 @@ class Online:
 
     def reader(self, *records: ViewRecord, now_us: int = T0) -> FeatureReader:
         """As the reader's user."""
-        return FeatureReader(connect(self.server.reader), [online_view(record) for record in records], now_us=lambda: now_us)
+        return FeatureReader(open_source(self.server.reader), [online_view(record) for record in records], now_us=lambda: now_us)
 
     def publish(self, record: ViewRecord, rows: Rows, *, watermark_us: int = T0, as_of_us: int | None = None, **options) -> Published:
         """A whole generation."""
@@ -159,7 +160,7 @@ class Online:
 
     def row_names(self) -> list[bytes]:
         """The keys of rows: team, view and generation, then an entity key."""
-        return [name for name in self.names() if re.match(rb"[a-z2-7]{14}", name)]
+        return [name for name in self.names() if re.match(rb"[a-z2-7]{4}[A-Z][0-9A-Za-z]{3}[^.]", name)]
 
 
 @contextmanager

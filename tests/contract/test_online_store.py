@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.online_case import SCHEMA, T0, edition, started
 from tests.online_memory_store import MemoryOnlineStore, time_of
 from tiffin.online.editions import Edition, LiveState
+from tiffin.online.keyed_rows import KeyedRows
 from tiffin.online.store import Progress
 from tiffin.testing.online_store import RULES, Case, check_online_store, generated_cases, main
 from tiffin.wire.rows import pack
@@ -40,6 +42,11 @@ def test_rows_from_a_folder_of_segments_are_checked_too(online, tmp_path: Path, 
     assert capsys.readouterr().out == "0 broken rules\n"
 
 
+def lists(blocks: Iterable[KeyedRows]) -> tuple[list[bytes], list[bytes]]:
+    blocks = list(blocks)
+    return [key for rows in blocks for key in rows.key_list()], [row for rows in blocks for row in rows.row_list()]
+
+
 class InventsAState(MemoryOnlineStore):
     def state(self, team: str, view: str) -> LiveState | None:
         made = Edition(team, view, "aaaaaa", "", "", (), SCHEMA, 0, None, None)
@@ -58,8 +65,9 @@ class NeverTheSameToken(MemoryOnlineStore):
 
 
 class LoadsIntoTheLiveOne(MemoryOnlineStore):
-    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
-        super().load(edition, keys, rows, progress=progress)
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
+        keys, rows = lists(blocks := list(blocks))
+        super().load(edition, blocks, total=total, progress=progress)
         live = self.states.get(edition.ref)
         for key, row in zip(keys, rows, strict=True):
             if live is not None:
@@ -88,7 +96,7 @@ class FlipsOverAnything(MemoryOnlineStore):
 class FlipsToAnything(MemoryOnlineStore):
     def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
         self.claimed.setdefault(edition.ref, {}).setdefault(edition.generation, edition.content)
-        return super().flip(edition, expected=expected)
+        return super().flip(replace(edition, life=self.life), expected=expected)
 
 
 class Signed(MemoryOnlineStore):
@@ -102,14 +110,16 @@ class SkipsEqualTimes(MemoryOnlineStore):
 
 
 class OnlyKnownKeys(MemoryOnlineStore):
-    def apply(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, expected: LiveState, progress: Progress) -> int:
+    def apply(self, edition: Edition, blocks: Iterable[KeyedRows], *, expected: LiveState, total: int, progress: Progress) -> int:
+        keys, rows = lists(blocks)
         known = [(k, r) for k, r in zip(keys, rows, strict=True) if (edition.ref, edition.generation, k) in self.held]
-        return super().apply(edition, [k for k, _ in known], [r for _, r in known], expected=expected, progress=progress)
+        kept = KeyedRows.of([k for k, _ in known], [r for _, r in known])
+        return super().apply(edition, [kept], expected=expected, total=total, progress=progress)
 
 
 class AppliesToAnything(MemoryOnlineStore):
-    def apply(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, expected: LiveState, progress: Progress) -> int:
-        return super().apply(edition, keys, rows, expected=self.states[edition.ref], progress=progress)
+    def apply(self, edition: Edition, blocks: Iterable[KeyedRows], *, expected: LiveState, total: int, progress: Progress) -> int:
+        return super().apply(edition, blocks, expected=self.states[edition.ref], total=total, progress=progress)
 
 
 class CollectsThePrevious(MemoryOnlineStore):
@@ -118,14 +128,15 @@ class CollectsThePrevious(MemoryOnlineStore):
 
 
 class LoadsForEver(MemoryOnlineStore):
-    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
         self.claimed.setdefault(edition.ref, {})[edition.generation] = edition.content
-        super().load(edition, keys, rows, progress=progress)
+        super().load(edition, blocks, total=total, progress=progress)
 
 
 class OneNamespace(MemoryOnlineStore):
-    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
-        super().load(edition, keys, rows, progress=progress)
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
+        keys, rows = lists(blocks := list(blocks))
+        super().load(edition, blocks, total=total, progress=progress)
         for place in list(self.held):
             for key, row in zip(keys, rows, strict=True):
                 if place[2] == key:
@@ -133,8 +144,38 @@ class OneNamespace(MemoryOnlineStore):
 
 
 class CountsBackwards(MemoryOnlineStore):
-    def load(self, edition: Edition, keys: Sequence[bytes], rows: Sequence[bytes], *, progress: Progress) -> None:
-        super().load(edition, keys, rows, progress=lambda done, total: progress(total - done, total))
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
+        super().load(edition, blocks, total=total, progress=lambda done, total: progress(total - done, total))
+
+
+class OutlivesItsServer(MemoryOnlineStore):
+    def stands(self, edition: Edition) -> bool:
+        return edition.generation in self.claimed.get(edition.ref, {})
+
+
+class LoadsOverADelta(MemoryOnlineStore):
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
+        known = self.claimed.get(edition.ref, {})
+        before, known[edition.generation] = known.get(edition.generation), edition.content
+        super().load(edition, blocks, total=total, progress=progress)
+        if before is not None:
+            known[edition.generation] = before
+
+
+class LoadsOnce(MemoryOnlineStore):
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
+        if not self.count(edition):
+            super().load(edition, blocks, total=total, progress=progress)
+
+
+class CountsPromises(MemoryOnlineStore):
+    def count(self, edition: Edition) -> int:
+        return super().count(edition) or 1
+
+
+class DropsByTheWall(MemoryOnlineStore):
+    def rows(self, edition: Edition, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [row if edition.ttl_us is None else None for row in super().rows(edition, keys)]
 
 
 BROKEN: dict[str, type[MemoryOnlineStore]] = {
@@ -152,6 +193,11 @@ BROKEN: dict[str, type[MemoryOnlineStore]] = {
     "a delta on another state is a conflict": AppliesToAnything,
     "collection keeps the live and the previous": CollectsThePrevious,
     "a half loaded generation is collected and cannot go on": LoadsForEver,
+    "a load of another life is a conflict": OutlivesItsServer,
+    "a late load never goes over a delta": LoadsOverADelta,
+    "a load may be done again": LoadsOnce,
+    "acknowledged rows are counted": CountsPromises,
+    "a replayed generation is not dropped by the wall": DropsByTheWall,
     "two views do not meet": OneNamespace,
     "progress counts acknowledged rows": CountsBackwards,
 }

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tiffin.core.digests import canonical_json, digest_json
 from tiffin.core.errors import Corrupt
 from tiffin.manifests.records import GenerationRecord
+from tiffin.online.keyed_rows import event_units
 from tiffin.online.views import LivePointer
+from tiffin.wire.rows import Packed
 from tiffin.wire.schema import RowSchema
 
-__all__ = ["Edition", "LiveState"]
+__all__ = ["GRACE_US", "Edition", "LiveState"]
+
+GRACE_US = 3_600_000_000
+LATEST_US = 10**16 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,9 @@ class Edition:
         base, deltas: digests of its segments.
         applying: content that a delta, begun and not finished, is making of it; `""` when its rows are exactly
             those of base and deltas.
+        life: names the server's memory since it was last empty: what was claimed in an earlier life is gone.
+        buckets: how many hashes hold its rows (layout "dense"); 0: every row is a value of its own.
+        shards: over how many hash tags of a cluster its rows are spread; 0: one server.
     """
 
     team: str
@@ -39,6 +51,9 @@ class Edition:
     as_of_us: int | None
     ttl_us: int | None
     applying: str = ""
+    life: str = ""
+    buckets: int = 0
+    shards: int = 0
 
     @classmethod
     def of(cls, record: GenerationRecord) -> Edition:
@@ -58,17 +73,42 @@ class Edition:
 
     @property
     def content(self) -> str:
-        """Equal rows under an equal schema have equal content; watermarks are no part of it."""
-        return digest_json([self.team, self.view, self.schema.digest, self.base, list(self.deltas)])
+        """Equal rows, schemas and ways to keep them have equal content; watermarks are no part of it."""
+        return content_of(self.team, self.view, self.schema, self.base, self.deltas, self.lifetime_us, self.buckets)
+
+    @property
+    def lifetime_us(self) -> int | None:
+        """After how long the server itself drops a row, counted from its event time; None: never.
+
+        A generation that replays history must not be dropped by the wall's clock, and fields of a bucket have
+        no time to live of their own: there the reader alone judges.
+        """
+        return None if self.ttl_us is None or self.as_of_us is not None or self.buckets else self.ttl_us
+
+    def expires_ms(self, rows: Packed, *, now_us: int) -> npt.NDArray[np.int64] | None:
+        """`(rows,)` instants in ms since 1970 at which the server drops each row; None: it drops none.
+
+        The reader judges by the µs. The server waits an hour longer, and an hour from now at least: so a reader whose
+        clock is late loses nothing, and a publisher finds all that it wrote.
+        """
+        if self.lifetime_us is None:
+            return None
+        times = self.schema.epoch_us + event_units(rows) * self.schema.unit_us + self.lifetime_us
+        until: npt.NDArray[np.int64] = np.clip(np.maximum(times, now_us) + GRACE_US, 0, LATEST_US) // 1000
+        return until
 
     @property
     def ref(self) -> str:
         """`"team/view"`."""
         return f"{self.team}/{self.view}"
 
-    def with_generation(self, generation: str) -> Edition:
+    def with_generation(self, generation: str, *, life: str = "", shards: int = 0) -> Edition:
         """The edition under a claimed token."""
-        return replace(self, generation=generation)
+        return replace(self, generation=generation, life=life, shards=shards)
+
+    def standing_as(self, other: Edition) -> Edition:
+        """The edition where the rows of `other` stand."""
+        return replace(self, generation=other.generation, life=other.life, shards=other.shards)
 
     def with_watermark(self, watermark_us: int) -> Edition:
         """The edition, complete up to another instant."""
@@ -85,7 +125,12 @@ class Edition:
 
     def extends(self, earlier: Edition) -> bool:
         """Whether it is `earlier` plus some deltas."""
-        same = (self.base, self.schema) == (earlier.base, earlier.schema)
+        same = (self.base, self.schema, self.lifetime_us, self.buckets) == (
+            earlier.base,
+            earlier.schema,
+            earlier.lifetime_us,
+            earlier.buckets,
+        )
         return same and self.deltas[: len(earlier.deltas)] == earlier.deltas
 
     def pointer(self) -> LivePointer:
@@ -99,6 +144,8 @@ class Edition:
             self.as_of_us,
             self.ttl_us,
             len(self.deltas),
+            self.buckets,
+            self.shards,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -111,27 +158,39 @@ class Edition:
         return cls(**{**value, "deltas": tuple(value["deltas"]), "schema": RowSchema.from_json(value["schema"])})
 
 
+# plans ask for it at every turn: 25 µs each time otherwise
+@lru_cache(maxsize=4096)
+def content_of(team: str, view: str, schema: RowSchema, base: str, deltas: tuple[str, ...], lifetime_us: int | None, buckets: int) -> str:
+    """`Edition.content`."""
+    return digest_json([team, view, schema.digest, base, list(deltas), lifetime_us, buckets])
+
+
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """The live edition, and the previous one, whose rows are kept for a rollback."""
+    """The live edition, and the previous one, whose rows are kept for a rollback.
+
+    Args:
+        sequence: rises with every flip: whoever writes under a lower one has been overtaken.
+    """
 
     current: Edition
     previous: Edition | None
+    sequence: int = 1
 
     def to_bytes(self) -> bytes:
         """As it stands in the server; equal states are equal bytes, which the server compares."""
         previous = None if self.previous is None else self.previous.to_json()
-        return canonical_json({"v": 1, "current": self.current.to_json(), "previous": previous})
+        return canonical_json({"v": 2, "current": self.current.to_json(), "previous": previous, "sequence": self.sequence})
 
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str) -> LiveState:
         """Read it; `name` is the view in the error. Raises Corrupt."""
         try:
             value = json.loads(data)
-            if value["v"] != 1:
-                raise ValueError("not version 1")
+            if value["v"] not in (1, 2):
+                raise ValueError("not version 1 or 2")
             previous = None if value["previous"] is None else Edition.from_json(value["previous"])
-            return cls(Edition.from_json(value["current"]), previous)
+            return cls(Edition.from_json(value["current"]), previous, int(value.get("sequence", 1)))
         except (ValueError, TypeError, KeyError) as err:
             raise Corrupt(
                 f"view {name}: its state in the online store is not one of ours: {data[:60]!r}",
@@ -142,4 +201,4 @@ class LiveState:
     def after(self, edition: Edition) -> LiveState:
         """The state once `edition` is live: another generation makes the current one the previous."""
         same = edition.generation == self.current.generation
-        return LiveState(edition, self.previous if same else self.current)
+        return LiveState(edition, self.previous if same else self.current, self.sequence + 1)

@@ -11,10 +11,10 @@ from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from tiffin.core.errors import Corrupt, Invalid, NotReady
+from tiffin.core.errors import Corrupt, NotReady
 from tiffin.online.source import Answer, Ask, KeyRows
 from tiffin.online.views import LivePointer, OnlineView
-from tiffin.wire.keys import pointer_key, row_prefix, schema_key
+from tiffin.wire.keys import pointer_key, schema_key
 from tiffin.wire.schema import RowSchema
 
 __all__ = ["MOVES", "Fetch", "Known", "Question", "Words", "reading"]
@@ -123,10 +123,7 @@ def learning(view: OnlineView, before: Known | None, raw: bytes | None, memory: 
     pointer = LivePointer.from_bytes(raw, name=view.ref)
     if before is not None and (before.pointer.generation, before.pointer.schema) == (pointer.generation, pointer.schema):
         return replace(before, raw=raw, pointer=pointer)
-    try:
-        prefix = row_prefix(view.team, view.name, pointer.generation.encode())
-    except (Invalid, UnicodeError) as err:
-        raise Corrupt(f"view {view.ref}: its pointer names no generation: {raw[:60]!r}", fix="publish the view again") from err
+    prefix = pointer.row_prefix(view.team, view.name)
     if pointer.schema == view.schema.digest:
         return Known(raw, pointer, view.schema, prefix)
     (data,) = yield Words([schema_key(view.team, view.name, pointer.schema)])

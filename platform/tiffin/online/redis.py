@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -11,18 +12,23 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as LostConnection
+from redis.exceptions import TimeoutError as LateAnswer
 from redis.retry import Retry
 
 from tiffin.core.errors import Corrupt, Denied, Invalid, NotReady, Unsupported
 
-__all__ = ["Client", "connect", "translated"]
+__all__ = ["LOST", "Client", "Exchange", "NoScriptError", "connect", "held", "translated"]
 
 Client = redis.Redis
+LOST = (LostConnection, LateAnswer)
+"""The connection is gone; what was sent may or may not have been done."""
 
 
 def connect(url: str, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0) -> Client:
@@ -45,6 +51,47 @@ def connect(url: str, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0)
         )
     except ValueError as err:
         raise Invalid("the online store's URL is not readable", fix="write it like redis://user:password@host:6379/0") from err
+
+
+class Exchange:
+    """One connection, kept for several requests that were built elsewhere.
+
+    It never reconnects by itself: what a connection was watching would be forgotten.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def send(self, request: bytes) -> None:
+        """Bytes of whole commands."""
+        self.connection.send_packed_command([request], check_health=False)
+
+    def receive(self, replies: int) -> list[Any]:
+        """So many replies. The first that is an error is raised, once all have been read."""
+        found: list[Any] = []
+        error: ResponseError | None = None
+        for _ in range(replies):
+            try:
+                found.append(self.connection.read_response())
+            except ResponseError as err:
+                error = error or err
+        if error is not None:
+            raise error
+        return found
+
+
+@contextmanager
+def held(client: Client) -> Iterator[Exchange]:
+    """A connection from the client's pool; one that was left in the middle of something is closed."""
+    pool: Any = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        yield Exchange(connection)
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiffin.core.digests import canonical_json
-from tiffin.core.errors import Corrupt
+from tiffin.core.errors import Corrupt, Invalid
+from tiffin.online.places import rows_prefix
 from tiffin.wire.schema import RowSchema
 
 __all__ = ["LivePointer", "OnlineView"]
@@ -64,6 +65,8 @@ class LivePointer:
         as_of_us: "now" when the publisher replays history; None: the wall.
         ttl_us: the view's time to live when it was published.
         deltas: how many deltas stand in it.
+        buckets: how many hashes hold its rows (layout "dense"); 0: every row is a value of its own.
+        shards: over how many hash tags of a cluster its rows are spread; 0: one server.
     """
 
     generation: str
@@ -74,10 +77,25 @@ class LivePointer:
     as_of_us: int | None
     ttl_us: int | None
     deltas: int
+    buckets: int = 0
+    shards: int = 0
+
+    def row_prefix(self, team: str, view: str) -> bytes:
+        """What the names of its rows begin with.
+
+        Raises:
+            Corrupt: it names no generation.
+        """
+        try:
+            return rows_prefix(team, view, self.generation)
+        except Invalid as err:
+            raise Corrupt(
+                f"view {team}/{view}: its pointer names the generation {self.generation!r}", fix="publish the view again"
+            ) from err
 
     def to_bytes(self) -> bytes:
         """As it stands in the server."""
-        return canonical_json({"v": 1, **{name: getattr(self, name) for name in self.__slots__}})
+        return canonical_json({"v": 2, **{name: getattr(self, name) for name in self.__slots__}})
 
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str) -> LivePointer:
@@ -88,10 +106,10 @@ class LivePointer:
         """
         try:
             value = json.loads(data)
-            if value.pop("v") != 1:
-                raise ValueError("not version 1")
+            if value.pop("v") not in (1, 2):
+                raise ValueError("not version 1 or 2")
             pointer = cls(**value)
-            whole = (pointer.schema_number, pointer.watermark_us, pointer.deltas)
+            whole = (pointer.schema_number, pointer.watermark_us, pointer.deltas, pointer.buckets, pointer.shards)
             optional = (pointer.as_of_us, pointer.ttl_us)
             texts = (pointer.generation, pointer.manifest, pointer.schema)
             right = all(type(item) is int for item in whole) and all(item is None or type(item) is int for item in optional)

@@ -18,9 +18,10 @@ import numpy as np
 from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Conflict, PlatformError
 from tiffin.online.editions import Edition, LiveState
+from tiffin.online.keyed_rows import KeyedRows
 from tiffin.online.redis import connect
 from tiffin.online.redis_store import RedisStore
-from tiffin.online.store import OnlineStore
+from tiffin.online.store import OnlineStore, Progress
 from tiffin.wire.encodings import Ragged, Values, strings
 from tiffin.wire.keys import encode_keys
 from tiffin.wire.rows import Packed, pack, split_rows, unpack
@@ -99,11 +100,22 @@ def new_view() -> str:
     return f"kit_{secrets.token_hex(6)}"
 
 
+def load(store: OnlineStore, edition: Edition, keys: list[bytes], rows: list[bytes], progress: Progress | None = None) -> None:
+    """All rows, in two blocks of which the second is longer."""
+    whole, third = KeyedRows.of(keys, rows), len(keys) // 3
+    store.load(edition, [whole.part(0, third), whole.part(third, len(keys))], total=len(keys), progress=progress or Counted())
+
+
+def apply(store: OnlineStore, edition: Edition, keys: list[bytes], rows: list[bytes], expected: LiveState) -> int:
+    """A delta, in one block."""
+    return store.apply(edition, [KeyedRows.of(keys, rows)], expected=expected, total=len(keys), progress=Counted())
+
+
 def publish(store: OnlineStore, case: Case, view: str, rows: list[bytes]) -> LiveState:
     """Claim, load, flip."""
     edition = store.claim(make_edition(case, view, rows))
     live = store.state(TEAM, view)
-    store.load(edition, case.keys, rows, progress=Counted())
+    load(store, edition, case.keys, rows)
     return store.flip(edition, expected=live)
 
 
@@ -140,7 +152,7 @@ def nothing_is_live_before_the_flip(store: OnlineStore, case: Case) -> None:
     view = new_view()
     live = publish(store, case, view, case.rows)
     edition = store.claim(make_edition(case, view, case.newer))
-    store.load(edition, case.keys, case.newer, progress=Counted())
+    load(store, edition, case.keys, case.newer)
     assert store.state(TEAM, view) == live, "loading alone changed what is live"
     assert store.rows(live.current, case.keys) == case.rows, "loading changed rows that are live"
 
@@ -160,7 +172,7 @@ def a_flip_may_be_repeated(store: OnlineStore, case: Case) -> None:
     view = new_view()
     before = publish(store, case, view, case.rows)
     edition = store.claim(make_edition(case, view, case.newer))
-    store.load(edition, case.keys, case.newer, progress=Counted())
+    load(store, edition, case.keys, case.newer)
     assert store.flip(edition, expected=before) == store.flip(edition, expected=before), "a repeated flip gives another state"
 
 
@@ -169,7 +181,7 @@ def a_flip_over_something_else_is_a_conflict(store: OnlineStore, case: Case) -> 
     first = publish(store, case, view, case.rows)
     second = publish(store, case, view, case.newer)
     third = store.claim(make_edition(case, view, case.older))
-    store.load(third, case.keys, case.older, progress=Counted())
+    load(store, third, case.keys, case.older)
     must_conflict(lambda: store.flip(third, expected=first), what="a flip that expected an earlier state")
     must_conflict(lambda: store.flip(third, expected=None), what="a flip that expected an empty server")
     assert store.state(TEAM, view) == second, "a refused flip changed the state"
@@ -185,25 +197,23 @@ def a_newer_row_replaces_an_older_and_not_the_reverse(store: OnlineStore, case: 
     live = publish(store, case, view, case.rows)
     target = replace(live.current, deltas=("d" * 64,))
     delta = [*case.older[:half], *case.newer[half:]]
-    written = store.apply(target, case.keys, delta, expected=live, progress=Counted())
+    written = apply(store, target, case.keys, delta, live)
     assert store.rows(target, case.keys) == [*case.rows[:half], *case.newer[half:]], "the guard let an older row win, or a newer one lose"
     assert written == len(case.keys) - half, f"{written} rows are said to be written"
-    assert store.apply(target, case.keys, delta, expected=live, progress=Counted()) == written, (
-        "a repeated delta is not written like the first"
-    )
+    assert apply(store, target, case.keys, delta, live) == written, "a repeated delta is not written like the first"
 
 
 def an_equal_event_time_is_replaced(store: OnlineStore, case: Case) -> None:
     live = publish(store, case, new_view(), case.rows)
     other = [row[:-1] + bytes([row[-1] ^ 1]) for row in case.rows]
-    store.apply(live.current, case.keys, other, expected=live, progress=Counted())
+    apply(store, live.current, case.keys, other, live)
     assert store.rows(live.current, case.keys) == other, "a repaired row of the same event time was ignored"
 
 
 def a_delta_adds_unknown_keys(store: OnlineStore, case: Case) -> None:
     live = publish(store, case, new_view(), case.rows)
     new = [key + b" new" for key in case.keys]
-    assert store.apply(live.current, new, case.older, expected=live, progress=Counted()) == len(new), "new keys are not counted"
+    assert apply(store, live.current, new, case.older, live) == len(new), "new keys are not counted"
     assert store.rows(live.current, new) == case.older, "new keys are not stored"
 
 
@@ -211,9 +221,7 @@ def a_delta_on_another_state_is_a_conflict(store: OnlineStore, case: Case) -> No
     view = new_view()
     first = publish(store, case, view, case.rows)
     publish(store, case, view, case.newer)
-    must_conflict(
-        lambda: store.apply(first.current, case.keys, case.newer, expected=first, progress=Counted()), what="a delta of an earlier state"
-    )
+    must_conflict(lambda: apply(store, first.current, case.keys, case.newer, first), what="a delta of an earlier state")
     assert store.rows(first.current, case.keys) == case.rows, "a refused delta wrote rows"
 
 
@@ -232,13 +240,60 @@ def a_half_loaded_generation_is_collected_and_cannot_go_on(store: OnlineStore, c
     view, half = new_view(), len(case.keys) // 2
     live = publish(store, case, view, case.rows)
     dead = store.claim(make_edition(case, view, case.newer))
-    store.load(dead, case.keys[:half], case.newer[:half], progress=Counted())
+    load(store, dead, case.keys[:half], case.newer[:half])
     assert store.collect(TEAM, view, progress=Counted()) == half, "rows of a publisher that died are left"
-    must_conflict(
-        lambda: store.load(dead, case.keys[half:], case.newer[half:], progress=Counted()), what="more rows of a collected generation"
-    )
+    must_conflict(lambda: load(store, dead, case.keys[half:], case.newer[half:]), what="more rows of a collected generation")
     must_conflict(lambda: store.flip(dead, expected=live), what="a flip to a collected generation")
+    assert store.rows(dead, case.keys) == [None] * len(case.keys), "a refused load left rows behind"
     publish(store, case, view, case.newer)
+
+
+def a_load_of_another_life_is_a_conflict(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    edition = replace(store.claim(make_edition(case, view, case.rows)), life="another life")
+    must_conflict(lambda: load(store, edition, case.keys, case.rows), what="rows of a generation claimed before the server was emptied")
+    must_conflict(lambda: store.flip(edition, expected=None), what="a generation claimed before the server was emptied")
+    assert store.rows(edition, case.keys) == [None] * len(case.keys), "a refused load left rows behind"
+
+
+def a_late_load_never_goes_over_a_delta(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    live = publish(store, case, view, case.rows)
+    extended = replace(live.current, deltas=("d" * 64,))
+    apply(store, extended, case.keys, case.newer, live)
+    store.flip(extended, expected=live)
+    must_conflict(lambda: load(store, live.current, case.keys, case.rows), what="a load of rows that a delta has replaced")
+    assert store.rows(extended, case.keys) == case.newer, "a late load put rows over a delta's"
+
+
+def a_load_may_be_done_again(store: OnlineStore, case: Case) -> None:
+    view, half = new_view(), len(case.keys) // 2
+    edition = store.claim(make_edition(case, view, case.rows))
+    load(store, edition, case.keys[:half], case.rows[:half])
+    progress = Counted()
+    for _ in range(2):
+        load(store, edition, case.keys, case.rows, progress)
+    assert store.rows(edition, case.keys) == case.rows, "rows are missing after a load was done again"
+    assert [count for count, _ in progress.seen].count(len(case.keys)) == 2, "a load that finds its rows does not say that it is done"
+
+
+def acknowledged_rows_are_counted(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    edition = store.claim(make_edition(case, view, case.rows))
+    assert store.count(edition) == 0, "rows are counted before any was loaded"
+    load(store, edition, case.keys, case.rows)
+    assert store.count(edition) == len(case.keys), f"{store.count(edition)} rows are counted instead of {len(case.keys)}"
+
+
+def a_replayed_generation_is_not_dropped_by_the_wall(store: OnlineStore, case: Case) -> None:
+    schema = RowSchema(7, (Column("number", "f32"),))
+    then = np.array([10**15, 10**15 + schema.unit_us])  # 2001
+    rows = split_rows(pack(schema, {"number": Values(np.ones(2))}, then))
+    edition = replace(make_edition(case, new_view(), rows), schema=schema, ttl_us=86_400_000_000, as_of_us=10**15)
+    live = store.flip(store.claim(edition), expected=None)
+    apply(store, live.current, case.keys[:2], rows, live)
+    load(store, live.current, [b"s3", b"s4"], rows)
+    assert store.rows(live.current, [*case.keys[:2], b"s3", b"s4"]) == [*rows, *rows], "rows of a replayed past are gone"
 
 
 def two_views_do_not_meet(store: OnlineStore, case: Case) -> None:
@@ -252,7 +307,7 @@ def two_views_do_not_meet(store: OnlineStore, case: Case) -> None:
 def progress_counts_acknowledged_rows(store: OnlineStore, case: Case) -> None:
     view, progress = new_view(), Counted()
     edition = store.claim(make_edition(case, view, case.rows))
-    store.load(edition, case.keys, case.rows, progress=progress)
+    load(store, edition, case.keys, case.rows, progress)
     done = [count for count, _ in progress.seen]
     assert done == sorted(set(done)), f"progress goes {done}"
     assert progress.seen[-1] == (len(case.keys), len(case.keys)), f"progress ends at {progress.seen[-1]}"
@@ -276,6 +331,11 @@ RULES: Mapping[str, Rule] = {
         a_delta_on_another_state_is_a_conflict,
         collection_keeps_the_live_and_the_previous,
         a_half_loaded_generation_is_collected_and_cannot_go_on,
+        a_load_of_another_life_is_a_conflict,
+        a_late_load_never_goes_over_a_delta,
+        a_load_may_be_done_again,
+        acknowledged_rows_are_counted,
+        a_replayed_generation_is_not_dropped_by_the_wall,
         two_views_do_not_meet,
         progress_counts_acknowledged_rows,
     )
