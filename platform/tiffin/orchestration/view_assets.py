@@ -46,7 +46,11 @@ def find_leak(
             earlier one would see facts before they were known.
     """
     for window in sampled(windows, LEAKAGE_WINDOWS):
-        finding = check_window(view, window, rows, known=owners_time)
+        try:
+            finding = check_window(view, window, rows, known=owners_time)
+        except PlatformError as err:
+            err.context.setdefault("partition", window.partition)
+            raise
         if finding is not None:
             return finding
     return None
@@ -118,12 +122,13 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
             windows = view.windows_of(context.partition_keys if cut is not None else [""], until=now)
             partitions = [window.partition for window in windows]
             rows = ViewRows.read(view, tables)
-            finding = find_leak(view, windows, rows, owners_time=owners_time)
-            yield leakage_result(finding, min(len(windows), LEAKAGE_WINDOWS))
-            if finding is not None:
-                raise Invalid(f"feature view {ref!r} uses rows from after its window: {finding}", fix="filter the rows by the window's end")
             judge = Judge(view, windows, ref=ref, tables=tables, rows=rows, accepted=accepted_checks(context.run.tags))
             try:
+                finding = find_leak(view, windows, rows, owners_time=owners_time)
+                yield leakage_result(finding, min(len(windows), LEAKAGE_WINDOWS))
+                if finding is not None:
+                    found = f"feature view {ref!r} uses rows from after its window: {finding}"
+                    raise Invalid(found, fix="filter the rows by the window's end")
                 replaced = materialise(
                     view,
                     windows,
