@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiffin.orchestration.checks_history import EARLIER, MIN_EARLIER, Series, null_shares, row_counts, season_of, sizes
+from tiffin.orchestration.checks_history import EARLIER, Series, null_shares, row_counts, season_of, sizes
 from tiffin.orchestration.checks_profile import Profile, profile
 
 KEYS = 40
@@ -113,13 +113,13 @@ def test_an_empty_partition_is_outside_and_does_not_spoil_the_next() -> None:
 
 
 def test_the_first_days_are_never_judged() -> None:
-    values = usual_values(days=MIN_EARLIER)
+    values = usual_values(days=7)
     values[-1] *= 1000
 
     found = make_profile(values)
 
     assert outside(sizes(found)[0]) == []
-    assert sizes(found)[0].earlier.tolist() == list(range(MIN_EARLIER))
+    assert sizes(found)[0].earlier.tolist() == list(range(7))
 
 
 def test_an_hour_is_compared_with_the_same_hour_of_other_days() -> None:
