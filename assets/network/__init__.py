@@ -1,1 +1,1 @@
-"""The network team: what is known about carriers and airports."""
+"""The network team: what is known about airports, routes and weather."""

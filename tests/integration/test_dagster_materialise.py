@@ -13,9 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from assets.eta.departures import eta, eta_model, eta_table
+from assets.eta.departures import eta_table
+from assets.eta.endpoints import eta, eta_model
 from assets.eta.team import team as eta_team
-from assets.network import views
+from assets.fleet import carriers
+from assets.fleet.team import specs as fleet_specs
+from assets.fleet.team import team as fleet
+from assets.network.sources import flights
 from assets.network.team import specs as network_specs
 from assets.network.team import team as network
 from tests.dagster_case import AS_OF, Case, failures, started
@@ -23,8 +27,8 @@ from tiffin.core.units import to_us
 from tiffin.features import Feature, Int32, Source, Window, daily, feature_view
 from tiffin.features.view import FeatureView
 from tiffin.manifests.records import DeploymentRecord
+from tiffin.online.fast_source import open_source
 from tiffin.online.reader import FeatureReader
-from tiffin.online.redis import connect
 from tiffin.online.views import OnlineView
 from tiffin.orchestration.definitions import team_assets
 from tiffin.registry.models import load_record
@@ -34,14 +38,19 @@ from tiffin.wire.schema import RowSchema
 
 CATALOG = Path(__file__).parents[2] / "assets" / "catalog.json"
 DAYS = ("2013-01-01", "2013-01-14")
-VIEWS = ("network/carrier_delays", "network/airport_weather")
+HOURS = ("2013-01-01-00:00", "2013-01-14-23:00")
+DAILY = (
+    *("network/airport_weather", "network/airport_traffic", "network/route_delays", "network/route_carriers"),
+    *("fleet/carrier_delays", "fleet/carrier_profile", "fleet/plane_days"),
+)
+VIEWS = (*DAILY, "network/airport_hours", "fleet/planes")
 SMALL_MODEL = eta_model.with_changes(holdout=timedelta(days=3), gates=(Metric("mae").below(200),))
 ENDPOINT = eta.with_changes(model=SMALL_MODEL)
 
 
 @feature_view(
-    entity=views.carrier_at_origin,
-    source=views.flights,
+    entity=carriers.carrier_at_origin,
+    source=flights,
     partitions=daily("2013-01-01", "2013-01-14"),
     features=[Feature("landing_tomorrow", Int32())],
 )
@@ -64,10 +73,13 @@ class Materialised:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materialised]:
-    assets = [*team_assets(network, network_specs), *team_assets(eta_team, [eta_table, SMALL_MODEL, ENDPOINT], catalog=CATALOG)]
+    assets = [*team_assets(network, network_specs), *team_assets(fleet, fleet_specs)]
+    assets += team_assets(eta_team, [eta_table, SMALL_MODEL, ENDPOINT], catalog=CATALOG)
     with started(tmp_path_factory.mktemp("dagster")) as case:
-        case.materialise(assets, "raw/flights", "raw/weather")
-        of_views = case.materialise(assets, *VIEWS, days=DAYS)
+        case.materialise(assets, "raw/flights", "raw/weather", "raw/planes")
+        of_views = case.materialise(assets, *DAILY, days=DAYS)
+        case.materialise(assets, "network/airport_hours", days=HOURS)
+        case.materialise(assets, "fleet/planes")
         case.materialise(assets, *(f"{view}_online" for view in VIEWS))
         of_eta = case.materialise(assets, "eta/eta_table", "eta/eta_model", "eta/eta")
         yield Materialised(case, assets, of_views, of_eta)
@@ -83,9 +95,9 @@ def shown_by(result: dg.ExecuteInProcessResult, name: str) -> dict[str, Any]:
 def test_a_ranged_run_is_one_commit_and_one_event_per_day_and_view(house: Materialised) -> None:
     events = [event.event_specific_data.materialization for event in house.views.get_asset_materialization_events()]
 
-    assert len(events) == 2 * 14
+    assert len(events) == len(DAILY) * 14
     assert {event.partition for event in events} == {f"2013-01-{day:02d}" for day in range(1, 15)}
-    assert shown_by(house.views, "network/carrier_delays")["table_version"] == 0
+    assert shown_by(house.views, "fleet/carrier_delays")["table_version"] == 0
 
 
 def test_every_day_shows_its_own_rows_and_digest(house: Materialised) -> None:
@@ -94,16 +106,16 @@ def test_every_day_shows_its_own_rows_and_digest(house: Materialised) -> None:
         one = event.event_specific_data.materialization
         if one.asset_key.path[-1] == "carrier_delays":
             found[str(one.partition)] = {key: value.value for key, value in one.metadata.items()}
-    stored = house.case.tables.read("network/carrier_delays", columns=["partition"])["partition"].to_pylist()
+    stored = house.case.tables.read("fleet/carrier_delays", columns=["partition"])["partition"].to_pylist()
 
     assert {day: shown["dagster/partition_row_count"] for day, shown in found.items()} == {day: stored.count(day) for day in found}
     assert len({shown["digest"] for shown in found.values()}) == 14
 
 
 def test_materialising_a_day_again_with_equal_input_commits_nothing(house: Materialised) -> None:
-    house.case.materialise(house.assets, "network/carrier_delays", days=("2013-01-05", "2013-01-05"))
+    house.case.materialise(house.assets, "fleet/carrier_delays", days=("2013-01-05", "2013-01-05"))
 
-    shown = house.case.metadata("network/carrier_delays")
+    shown = house.case.metadata("fleet/carrier_delays")
     assert (shown["partitions_changed"], shown["changed"], shown["table_version"]) == (0, False, 0)
 
 
@@ -116,24 +128,24 @@ def test_one_days_data_version_is_its_content_digest(house: Materialised) -> Non
 
 
 def test_publishing_again_as_of_the_same_instant_loads_nothing(house: Materialised) -> None:
-    before = house.case.metadata("network/carrier_delays_online")
+    before = house.case.metadata("fleet/carrier_delays_online")
 
-    house.case.materialise(house.assets, "network/carrier_delays_online")
+    house.case.materialise(house.assets, "fleet/carrier_delays_online")
 
-    after = house.case.metadata("network/carrier_delays_online")
+    after = house.case.metadata("fleet/carrier_delays_online")
     assert (after["changed"], after["rows_written"]) == (False, 0)
     assert after["segment"] == before["segment"]
 
 
 def test_what_is_served_is_what_was_known_at_the_instant(house: Materialised) -> None:
-    record = views.carrier_delays.record(team="network", owner="team:network")
+    record = carriers.carrier_delays.record(team="fleet", owner="team:fleet")
     keys = tuple((field.name, field.type) for field in record.entity.keys)
-    view = OnlineView("network", "carrier_delays", keys, RowSchema.from_json(record.row_schema), record.ttl_us)
-    reader = FeatureReader(connect(house.case.valkey.reader), [view], now_us=lambda: to_us(AS_OF))
+    view = OnlineView("fleet", "carrier_delays", keys, RowSchema.from_json(record.row_schema), record.ttl_us)
+    reader = FeatureReader(open_source(house.case.valkey.reader), [view], now_us=lambda: to_us(AS_OF))
 
-    served = reader.read({"carrier": ["UA"], "origin": ["EWR"]})["network/carrier_delays"]
+    served = reader.read({"carrier": ["UA"], "origin": ["EWR"]})["fleet/carrier_delays"]
 
-    rows = house.case.tables.read("network/carrier_delays", partitions=["2013-01-14"])
+    rows = house.case.tables.read("fleet/carrier_delays", partitions=["2013-01-14"])
     offline = rows.filter(pc.and_(pc.equal(rows["carrier"], "UA"), pc.equal(rows["origin"], "EWR"))).to_pylist()[0]
     assert served.columns["flights_7d"].data.tolist() == [offline["flights_7d"]]
     assert served.columns["arr_delay_mean_7d"].data.tolist() == [offline["arr_delay_mean_7d"]]
@@ -160,7 +172,8 @@ def test_the_endpoint_is_the_promoted_manifest(house: Materialised) -> None:
     record = load_record(house.case.prod, "deployment", pointer.manifest)
     assert isinstance(record, DeploymentRecord)
     assert record.model == shown_by(house.eta, "eta/eta_model")["manifest"]
-    assert {view.name for view in record.views} == {"carrier_delays", "airport_weather"}
+    assert [f"{view.team}/{view.name}" for view in record.views] == [str(ref) for ref in eta_table.features]
+    assert {f"{view.team}/{view.name}" for view in record.views} == set(VIEWS)
 
 
 def test_a_model_shows_its_metrics_gates_and_importance(house: Materialised) -> None:
@@ -208,7 +221,7 @@ def test_an_error_raised_on_purpose_shows_its_fix_in_dagster(house: Materialised
     nowhere = Source("raw/nowhere", time="landed_at")
     view = FeatureView(
         "lost",
-        entity=views.carrier_at_origin,
+        entity=carriers.carrier_at_origin,
         source=nowhere,
         features=(Feature("flights", Int32()),),
         partitions=daily("2013-01-01"),

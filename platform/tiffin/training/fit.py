@@ -13,14 +13,16 @@ import pyarrow.compute as pc
 
 from tiffin.asof.join import times_us
 from tiffin.core.errors import Invalid
+from tiffin.features.feature_types import Bool
 from tiffin.manifests.records import ViewRecord
 from tiffin.training.batch import check_row_wise, to_batch, to_matrix
 from tiffin.training.columns import batch_columns
 from tiffin.training.gates import GateResult
+from tiffin.training.measure import HeldOut, measure_classifier, measure_regressor
 from tiffin.training.model import Model
 from tiffin.training.trainer import Trainer, find_trainer
 
-__all__ = ["Trained", "measure", "train"]
+__all__ = ["Trained", "is_classifier", "measure", "train"]
 
 MIN_TRAINED, MIN_HELD_OUT = 20, 5
 WIDEN = "widen the table's start and end"
@@ -33,12 +35,13 @@ class Trained:
     Args:
         files: bytes by file name.
         inputs: the columns of its matrix, in order.
-        metrics: `mae`, `rmse`, `bias` (mean of prediction - label) on the holdout; `rows` of the
-            holdout and `rows_trained`.
+        metrics: on the holdout, see `tiffin.training.measure`: errors for a number, ranking and
+            calibration for a yes or no; `rows` of the holdout and `rows_trained`.
         gates: one verdict per gate of the model, in order.
         importance: total gain per input.
         params: every parameter, the seed included.
         holdout_start_us: labels later than this were held out; µs UTC.
+        held_out: the held-out labels and their scores, for plots; nothing of it is stored.
     """
 
     files: dict[str, bytes]
@@ -48,6 +51,7 @@ class Trained:
     importance: dict[str, float]
     params: dict[str, Any]
     holdout_start_us: int
+    held_out: HeldOut
 
     @property
     def passed(self) -> bool:
@@ -92,7 +96,8 @@ def train(
     check_row_wise(model.preprocess, batch, at=sorted({0, len(rows) // 2, len(rows) - 1}))
     inputs, matrix = to_matrix(model.preprocess, batch)
     artifact = trainer.fit(matrix[~held], label[~held], inputs=inputs, params=model.params, seed=seed, threads=threads)
-    metrics = measure(trainer.predict(artifact.files, matrix[held]), label[held])
+    held_out = HeldOut(trainer.predict(artifact.files, matrix[held]), label[held])
+    metrics = measure(model, held_out)
     metrics["rows_trained"] = float((~held).sum())
     return Trained(
         files=artifact.files,
@@ -102,18 +107,31 @@ def train(
         importance=artifact.importance,
         params=artifact.params,
         holdout_start_us=start,
+        held_out=held_out,
     )
 
 
-def measure(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Errors of `(rows,)` float64 scores, in the label's unit."""
-    error = scores - label
-    return {
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt(np.square(error).mean())),
-        "bias": float(error.mean()),
-        "rows": float(len(error)),
-    }
+def is_classifier(model: Model) -> bool:
+    """Whether the label is a yes or no, so that scores are probabilities."""
+    return isinstance(model.table.spine.label.type, Bool)
+
+
+def measure(model: Model, held_out: HeldOut) -> dict[str, float]:
+    """The metrics of a model's kind.
+
+    Raises:
+        Invalid: the label is a yes or no and a score is no probability.
+    """
+    scores, label = held_out.scores, held_out.label
+    if not is_classifier(model):
+        return measure_regressor(scores, label)
+    outside = (scores < 0) | (scores > 1)
+    if outside.any():
+        found = f"model {model.name!r}: its label is a yes or no, and it scores {scores[int(np.argmax(outside))]:g}"
+        raise Invalid(
+            f"{found}; expected probabilities, 0 to 1", fix="set params={'objective': 'binary', ...}, or declare a number as the label"
+        )
+    return measure_classifier(scores, label)
 
 
 def in_order(rows: pa.Table, *, first: tuple[str, ...], label: str) -> pa.Table:

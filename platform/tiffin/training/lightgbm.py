@@ -9,9 +9,9 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from tiffin.core.errors import Corrupt, Invalid
+from tiffin.core.errors import Corrupt, Invalid, Unsupported
 from tiffin.training.lightgbm_params import resolve_params
-from tiffin.training.trainer import Artifact, check_matrix
+from tiffin.training.trainer import Artifact, Contributions, check_matrix
 
 __all__ = ["MODEL_FILE", "LightGBMTrainer"]
 
@@ -52,16 +52,35 @@ class LightGBMTrainer:
 
     def predict(self, files: Mapping[str, bytes], matrix: np.ndarray) -> np.ndarray:
         """See `Trainer.predict`."""
-        if MODEL_FILE not in files:
-            raise Invalid(f"the model's files are {sorted(files)}", fix=f"give {MODEL_FILE!r}, which fit returns")
-        try:
-            booster = lightgbm.Booster(model_str=files[MODEL_FILE].decode())
-        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as err:
-            raise Corrupt(f"{MODEL_FILE!r} is not a LightGBM model: {err}", fix="fetch or promote the model version again") from err
+        booster = read_booster(files)
         check_matrix(matrix, inputs=booster.feature_name())
         if not len(matrix):
             return np.empty(0, dtype=np.float64)
         return np.asarray(booster.predict(matrix, num_threads=1), dtype=np.float64)
+
+    def explain(self, files: Mapping[str, bytes], matrix: np.ndarray) -> Contributions:
+        """See `TrainerThatExplains.explain`: TreeSHAP, exact for trees."""
+        booster = read_booster(files)
+        check_matrix(matrix, inputs=booster.feature_name())
+        inputs = len(booster.feature_name())
+        if not len(matrix):
+            return Contributions(np.empty((0, inputs)), np.empty(0), np.empty(0))
+        try:
+            parts = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1), dtype=np.float64)
+        except lightgbm.basic.LightGBMError as err:
+            raise Unsupported(f"LightGBM cannot take this model apart: {err}", fix="train it without linear_tree") from err
+        raw = np.asarray(booster.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
+        return Contributions(parts[:, :inputs], parts[:, inputs], raw)
+
+
+def read_booster(files: Mapping[str, bytes]) -> lightgbm.Booster:
+    """The model of a `fit`'s files."""
+    if MODEL_FILE not in files:
+        raise Invalid(f"the model's files are {sorted(files)}", fix=f"give {MODEL_FILE!r}, which fit returns")
+    try:
+        return lightgbm.Booster(model_str=files[MODEL_FILE].decode())
+    except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as err:
+        raise Corrupt(f"{MODEL_FILE!r} is not a LightGBM model: {err}", fix="fetch or promote the model version again") from err
 
 
 def model_text(booster: lightgbm.Booster) -> bytes:

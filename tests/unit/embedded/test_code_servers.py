@@ -20,8 +20,8 @@ def written(folder: Path, text: str) -> Path:
 def test_every_location_of_the_example_gets_a_server() -> None:
     found = locations_of(Path(__file__).resolve().parents[3] / "workspace.yaml")
 
-    assert [one.name for one in found] == ["network", "eta"]
-    assert found[1].target == ("-m", "assets.eta.definitions")
+    assert [one.name for one in found] == ["network", "fleet", "eta"]
+    assert found[2].target == ("-m", "assets.eta.definitions")
     assert found[1].folder == Path(__file__).resolve().parents[3]
 
 

@@ -12,12 +12,15 @@ import pytest
 
 from assets.eta.team import specs as eta_specs
 from assets.eta.team import team as eta_team
+from assets.fleet.team import specs as fleet_specs
+from assets.fleet.team import team as fleet
 from assets.network.team import specs as network_specs
 from assets.network.team import team as network
 from resources.stack import stack_resources
 from tiffin.compute import Team
 from tiffin.core.errors import Invalid, NotFound
 from tiffin.features import Entity, Feature, Int32, Source, daily, feature_view
+from tiffin.orchestration.catalog import read_catalog
 from tiffin.orchestration.definitions import team_assets, team_definitions
 from tiffin.orchestration.resource_keys import REQUIRED
 from tiffin.serving.deployment import Deployment
@@ -54,7 +57,7 @@ def keys(assets: list[dg.AssetsDefinition]) -> set[str]:
 
 
 def example_assets() -> dict[str, dg.AssetsDefinition]:
-    assets = [*team_assets(network, network_specs), *team_assets(eta_team, eta_specs, catalog=CATALOG)]
+    assets = [*team_assets(network, network_specs), *team_assets(fleet, fleet_specs), *team_assets(eta_team, eta_specs, catalog=CATALOG)]
     return {key.to_user_string(): asset for asset in assets for key in asset.keys}
 
 
@@ -62,17 +65,15 @@ def parents(asset: dg.AssetsDefinition) -> set[str]:
     return {key.to_user_string() for found in asset.asset_deps.values() for key in found}
 
 
-def test_the_example_teams_declare_nine_assets() -> None:
+def test_the_example_teams_declare_a_view_and_its_online_edition_each_beside_tables_models_and_endpoints() -> None:
+    views = {f"network/{name}" for name in ("airport_weather", "airport_traffic", "airport_hours", "route_delays", "route_carriers")}
+    views |= {f"fleet/{name}" for name in ("carrier_delays", "carrier_profile", "plane_days", "planes")}
+
     assert set(example_assets()) == {
-        "raw/flights",
-        "raw/weather",
-        "network/carrier_delays",
-        "network/carrier_delays_online",
-        "network/airport_weather",
-        "network/airport_weather_online",
-        "eta/eta_table",
-        "eta/eta_model",
-        "eta/eta",
+        *("raw/flights", "raw/weather", "raw/planes"),
+        *views,
+        *(f"{view}_online" for view in views),
+        *("eta/eta_table", "eta/eta_model", "eta/eta", "eta/late_table", "eta/late_model", "eta/late"),
     }
 
 
@@ -87,15 +88,17 @@ def test_every_asset_says_who_owns_it_what_it_is_and_which_code_made_it() -> Non
 def test_lineage_follows_the_data_from_raw_rows_to_the_endpoint() -> None:
     assets = example_assets()
 
-    assert parents(assets["network/carrier_delays"]) == {"raw/flights"}
+    joined = {f"{view.team}/{view.name}" for view in read_catalog(CATALOG).values()}
+
+    assert parents(assets["fleet/carrier_delays"]) == {"raw/flights"}
     assert parents(assets["network/airport_weather_online"]) == {"network/airport_weather"}
-    assert parents(assets["eta/eta_table"]) == {"raw/flights", "network/carrier_delays", "network/airport_weather"}
-    assert parents(assets["eta/eta_model"]) == {"eta/eta_table"}
-    assert parents(assets["eta/eta"]) == {"eta/eta_model", "network/carrier_delays_online", "network/airport_weather_online"}
+    assert parents(assets["eta/eta_table"]) == parents(assets["eta/late_table"]) == {"raw/flights", *joined}
+    assert parents(assets["eta/late_model"]) == {"eta/late_table"}
+    assert parents(assets["eta/late"]) == {"eta/late_model", *(f"{view}_online" for view in joined)}
 
 
 def test_a_view_has_a_partition_for_every_declared_day_the_last_included() -> None:
-    asset = example_assets()["network/carrier_delays"]
+    asset = example_assets()["fleet/carrier_delays"]
     found = asset.partitions_def.get_partition_keys() if asset.partitions_def else []
 
     assert (len(found), found[0], found[-1]) == (365, "2013-01-01", "2013-12-31")
@@ -104,7 +107,7 @@ def test_a_view_has_a_partition_for_every_declared_day_the_last_included() -> No
 
 def test_columns_are_declared_with_their_encodings_before_anything_ran() -> None:
     shown = {name: next(iter(asset.specs)).metadata.get("dagster/column_schema") for name, asset in example_assets().items()}
-    view = {column.name: column.type for column in shown["network/carrier_delays"].columns}
+    view = {column.name: column.type for column in shown["fleet/carrier_delays"].columns}
     table = [column.name for column in shown["eta/eta_table"].columns]
 
     assert view["carrier"] == "string"
@@ -114,9 +117,10 @@ def test_columns_are_declared_with_their_encodings_before_anything_ran() -> None
 
 
 def test_what_stands_on_a_view_waits_for_its_blocking_checks() -> None:
-    checks = list(example_assets()["network/carrier_delays"].check_specs)
+    checks = list(example_assets()["fleet/carrier_delays"].check_specs)
 
-    assert {(check.name, check.blocking) for check in checks} == {("no_leakage", True), ("keys_unique", True)}
+    assert {"no_leakage", "keys_unique", "null_rate", "value_range"} <= {check.name for check in checks}
+    assert all(check.blocking for check in checks)
     assert {(check.name, check.blocking) for check in example_assets()["eta/eta_model"].check_specs} == {("gates", True)}
 
 

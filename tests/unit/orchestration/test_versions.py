@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from assets.eta.departures import eta, eta_model, eta_table
+from assets.eta.departures import eta_table
+from assets.eta.endpoints import eta, eta_model
 from tiffin.compute import Team
 from tiffin.features import Source
 from tiffin.manifests.records import ViewRecord
 from tiffin.orchestration.catalog import read_catalog, resolve_views
 from tiffin.orchestration.plot import importance_markdown, importance_png
 from tiffin.orchestration.versions import deployment_version, model_version, source_version, table_version
-from tiffin.orchestration.view_assets import run_version, windows_of
+from tiffin.orchestration.view_assets import run_version
 from tiffin.storage.tables import Replaced
 from tiffin.training import Metric
 
@@ -23,7 +24,7 @@ VIEWS = resolve_views(eta_table, team=Team("eta", owner="team:eta"), catalog=CAT
 
 
 def changed_views() -> dict[str, ViewRecord]:
-    ref = "network/carrier_delays"
+    ref = "fleet/carrier_delays"
     return {**VIEWS, ref: VIEWS[ref].model_copy(update={"definition": "0" * 64})}
 
 
@@ -73,13 +74,6 @@ def test_a_days_data_version_is_its_digest_and_a_ranges_covers_all_days() -> Non
     assert run_version(make_replaced(**one), ["d1"]) == "a"
     assert run_version(make_replaced(**two), ["d1", "d2"]) == run_version(make_replaced(**two), ["d1", "d2"])
     assert run_version(make_replaced(**two), ["d1", "d2"]) != run_version(make_replaced(d1="a", d2="c"), ["d1", "d2"])
-
-
-def test_partitions_become_windows_of_utc_days_in_time_order() -> None:
-    found = windows_of(["2013-03-10", "2013-01-01", "2013-11-03"])
-
-    assert [window.partition for window in found] == ["2013-01-01", "2013-03-10", "2013-11-03"]
-    assert {(window.end - window.start).total_seconds() for window in found} == {86_400.0}
 
 
 @pytest.mark.parametrize("inputs", [pytest.param(1, id="one input"), pytest.param(40, id="more than are shown")])

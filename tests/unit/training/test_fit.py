@@ -14,9 +14,9 @@ import pytest
 from tests.training_problem import T0, at, make_model, make_spine, make_table, prepare, records, training_rows
 from tiffin.core.errors import Invalid, NotFound
 from tiffin.core.units import to_us
-from tiffin.features.feature_types import String
+from tiffin.features.feature_types import Bool, String
 from tiffin.features.view import Feature
-from tiffin.training.fit import Trained, measure, train
+from tiffin.training.fit import Trained, train
 from tiffin.training.gates import Metric, NotWorseThanLive
 from tiffin.training.trainer import Artifact
 
@@ -81,8 +81,38 @@ def test_the_order_of_the_rows_changes_no_byte() -> None:
     assert second.metrics == first.metrics
 
 
-def test_metrics_are_in_the_labels_unit_and_bias_has_a_sign() -> None:
-    assert measure(np.array([1.0, 5.0]), np.array([2.0, 2.0])) == {"mae": 2.0, "rmse": 5.0**0.5, "bias": 1.0, "rows": 2.0}
+def yes_or_no(**changes: Any) -> dict[str, Any]:
+    """A problem whose label is a yes or no: whether an order takes more than 20 minutes."""
+    rows = training_rows()
+    late = pa.array([minutes > 20 for minutes in rows["minutes"].to_pylist()])
+    rows = rows.set_column(rows.column_names.index("minutes"), "late", late)
+    table = make_table(spine=make_spine(label=Feature("late", Bool())))
+    params = {"objective": "binary", "num_iterations": 50, "min_data_in_leaf": 5}
+    return {"rows": rows, "table": table, "params": params, **changes}
+
+
+def test_a_yes_or_no_label_gives_probabilities_and_a_classifiers_metrics() -> None:
+    result = trained(**yes_or_no())
+
+    assert set(result.metrics) == {"auc", "logloss", "brier", "calibration_error", "base_rate", "bias", "rows", "rows_trained"}
+    assert result.metrics["auc"] > 0.9
+    assert result.metrics["base_rate"] == result.held_out.label.mean()
+    assert 0 <= result.held_out.scores.min() <= result.held_out.scores.max() <= 1
+
+
+def test_a_yes_or_no_label_learnt_as_a_number_is_refused_with_the_objective_to_set() -> None:
+    minus = Notes()
+    minus.predict = lambda files, matrix: np.full(len(matrix), -0.25)  # type: ignore[method-assign]
+
+    with pytest.raises(Invalid, match=r"scores -0\.25(.|\n)*'objective': 'binary'"):
+        trained(**yes_or_no(trainer=minus))
+
+
+def test_the_held_out_labels_and_scores_are_kept_for_plots() -> None:
+    result = trained()
+
+    assert len(result.held_out.scores) == len(result.held_out.label) == result.metrics["rows"]
+    assert float(np.abs(result.held_out.scores - result.held_out.label).mean()) == result.metrics["mae"]
 
 
 def test_gates_judge_the_candidate_beside_the_live_model() -> None:

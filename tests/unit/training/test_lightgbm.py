@@ -8,7 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from tiffin.core.errors import Corrupt, Invalid
+from tiffin.core.errors import Corrupt, Invalid, Unsupported
 from tiffin.training.lightgbm import MODEL_FILE, LightGBMTrainer
 from tiffin.training.lightgbm_params import resolve_params
 
@@ -129,3 +129,28 @@ def test_a_damaged_model_file_is_corrupt() -> None:
 def test_a_missing_model_file_is_named() -> None:
     with pytest.raises(Invalid, match=r"other\.bin"):
         LightGBMTrainer().predict({"other.bin": b""}, np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("objective", ["regression", "binary"])
+def test_contributions_of_all_inputs_and_the_base_add_up_to_the_raw_score(objective: str) -> None:
+    matrix, label = problem()
+    files = fit(
+        label=label if objective == "regression" else (label > 0).astype(np.float64), params={**PARAMS, "objective": objective}
+    ).files
+
+    found = LightGBMTrainer().explain(files, matrix[:200])
+
+    scores = LightGBMTrainer().predict(files, matrix[:200])
+    assert found.by_input.shape == (200, len(INPUTS))
+    assert np.allclose(found.base + found.by_input.sum(axis=1), found.raw, rtol=0, atol=1e-9)
+    assert np.allclose(scores, found.raw if objective == "regression" else 1 / (1 + np.exp(-found.raw)), rtol=0, atol=1e-12)
+    assert np.ptp(found.base) == 0
+    assert np.abs(found.by_input[:, 0]).mean() > np.abs(found.by_input[:, 2]).mean()
+
+
+def test_a_model_of_linear_leaves_cannot_be_taken_apart() -> None:
+    matrix, _ = problem()
+    files = fit(params={"linear_tree": True, "n_estimators": 3}).files
+
+    with pytest.raises(Unsupported, match="linear_tree"):
+        LightGBMTrainer().explain(files, matrix[:5])

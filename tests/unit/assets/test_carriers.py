@@ -1,7 +1,8 @@
-"""The network team's features, beside a slow and obvious count."""
+"""The carriers' features, beside a slow and obvious count."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.network.views import carrier_delays, medians
+from assets.fleet.carriers import EDGES, carrier_delays, medians, shares
 from tiffin.features import Window
 
 END = datetime(2013, 3, 6, tzinfo=UTC)
@@ -102,3 +103,17 @@ def test_a_median_is_exact_and_ignores_nulls(lists: list[list[int | None]]) -> N
     expected = [statistics.median(known) if (known := [v for v in one if v is not None]) else None for one in lists]
 
     assert medians(pa.array(lists, pa.list_(pa.int16()))).to_pylist() == expected
+
+
+@given(lists=st.lists(st.lists(st.none() | st.integers(-100, 400), max_size=8), max_size=8))
+def test_a_delay_profile_counts_each_arrival_in_one_bin_whose_end_belongs_to_it(lists: list[list[int | None]]) -> None:
+    found = shares(pa.array(lists, pa.list_(pa.int16()))).to_pylist()
+
+    for one, profile in zip(lists, found, strict=True):
+        known = [value for value in one if value is not None]
+        if not known:
+            assert profile is None
+            continue
+        bounds = [float("-inf"), *EDGES, float("inf")]
+        counts = [sum(low < value <= high for value in known) for low, high in itertools.pairwise(bounds)]
+        assert profile == pytest.approx([count / len(known) for count in counts])

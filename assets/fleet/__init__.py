@@ -1,0 +1,1 @@
+"""The fleet team: what is known about carriers and their planes."""
