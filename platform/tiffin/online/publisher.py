@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tiffin.core.digests import digest_bytes
-from tiffin.core.errors import Conflict, Invalid, NotFound
+from tiffin.core.errors import Invalid
 from tiffin.manifests.records import GenerationRecord, SegmentRef, ViewRecord
-from tiffin.online.bring import At, bring, silent, unnoticed
+from tiffin.online.bring import Doer, Listener, silent, unnoticed
 from tiffin.online.editions import Edition, LiveState
+from tiffin.online.plan_publish import publishing, rolling_back
+from tiffin.online.plan_steps import perform
 from tiffin.online.store import OnlineStore, Progress
 from tiffin.storage.layout import manifest_key
 from tiffin.storage.objects import ObjectStore, get_blob, put_blob
@@ -66,7 +68,7 @@ def publish_generation(
     dev: ObjectStore,
     promote: Callable[[str], None],
     store: OnlineStore,
-    at: At = silent,
+    at: Listener = silent,
     progress: Progress = unnoticed,
 ) -> Published:
     """Publish all rows of a view as a new generation.
@@ -112,7 +114,7 @@ def publish_delta(
     promote: Callable[[str], None],
     store: OnlineStore,
     current: GenerationRecord,
-    at: At = silent,
+    at: Listener = silent,
     progress: Progress = unnoticed,
 ) -> Published:
     """Publish some rows on top of `current`, in place: each unless a newer event time stands there.
@@ -159,30 +161,26 @@ def publish(
     dev: ObjectStore,
     promote: Callable[[str], None],
     store: OnlineStore,
-    at: At,
+    at: Listener,
     progress: Progress,
 ) -> Published:
     """The durable part, then the server."""
-    edition = Edition.of(record)
-    live = store.state(view.team, view.name)
-    if live is None or live.current.applying or live.current.manifest != record.address:
+    target = Edition.of(record)
+
+    def durable() -> None:
         for data in made.values():
             put_blob(dev, data)
         dev.put(manifest_key("view", view.address), view.to_bytes())
         dev.put(manifest_key("generation", record.address), record.to_bytes())
-        at("before-promote")
-        promote(record.address)
-        at("after-promote")
 
     def fetch(digest: str, name: str) -> bytes:
         return made[digest] if digest in made else get_blob(dev, digest, name=name)
 
-    brought = bring(record, fetch=fetch, store=store, live=live, at=at, progress=progress)
-    at("before-collect")
-    collected = store.collect(view.team, view.name, progress=lambda done, total: at("collecting"))
-    at("after-collect")
-    logger.info("published", extra={"view": edition.ref, "manifest": record.address, "rows": rows, "written": brought.written})
-    return Published(record, record.address, brought.state.current.generation, brought.changed, rows, brought.written, collected)
+    done = perform(publishing(record, target), Doer(fetch, store, at=at, progress=progress, durable=durable, promote=promote))
+    brought = done.brought
+    logger.info("published", extra={"view": target.ref, "manifest": record.address, "rows": rows, "written": brought.written})
+    generation = brought.state.current.generation
+    return Published(record, record.address, generation, brought.changed, rows, brought.written, done.collected)
 
 
 def roll_back(store: OnlineStore, team: str, view: str) -> LiveState:
@@ -194,9 +192,9 @@ def roll_back(store: OnlineStore, team: str, view: str) -> LiveState:
         NotFound: there is no previous generation.
         Conflict: the previous one holds part of an unfinished delta, or something else went live meanwhile.
     """
-    live = store.state(team, view)
-    if live is None or live.previous is None:
-        raise NotFound(f"view {team}/{view} has no previous generation in the online store", fix="publish the edition you want")
-    if live.previous.applying:
-        raise Conflict(f"view {team}/{view}: a delta of its previous generation was never finished", fix="publish the edition you want")
-    return store.flip(live.previous, expected=live)
+    return perform(rolling_back(team, view), Doer(nothing_to_fetch, store))
+
+
+def nothing_to_fetch(digest: str, name: str) -> bytes:
+    """A rollback reads no segment."""
+    raise AssertionError(f"{name} was asked for")
