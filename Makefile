@@ -48,6 +48,7 @@ check: lint ## lint, types, unit and contract tests
 test: lint ## everything, as CI runs it
 	$(RUN)/pytest tests/unit tests/contract tests/integration -n 2 --dist loadfile
 	$(RUN)/pytest tests/e2e # one house for all stories, alone on the machine
+	$(RUN)/pytest tests/docs # docs/how-to word for word, in a copy of the checkout
 
 test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromium); TIFFIN_SCREENSHOTS=DIR keeps the pictures
 	TIFFIN_SCREENSHOTS="$${TIFFIN_SCREENSHOTS:-}" $(RUN)/pytest tests/ui
