@@ -15,6 +15,7 @@ from tests.dagster_case import Case, failures, started
 from tiffin.compute import Team
 from tiffin.features import Entity, Feature, Float32, Int32, Online, Source, Window, daily, feature_view
 from tiffin.orchestration.definitions import team_assets
+from tiffin.training import Spine, TrainingTable
 
 START = datetime(2012, 12, 1, tzinfo=UTC)
 CARRIERS, FLIGHTS, DAYS = 40, 10, 40
@@ -197,3 +198,30 @@ def test_a_tag_that_names_no_check_is_refused_before_anything_runs(house: tuple[
     )
 
     assert "did you mean 'value_size'?" in str(failures(result)[0].metadata["fix"].value)
+
+
+def test_a_feature_that_is_the_label_in_other_words_stops_the_training_table(house: tuple[Case, list[dg.AssetsDefinition]]) -> None:
+    case, _ = house
+    YARD.spoil = lambda last: last
+
+    def with_hours(rows: pa.Table) -> pa.Table:
+        return rows.append_column("hours_late", pa.chunked_array([pa.array(rows["delay"].to_numpy() / 60, from_pandas=True)]))
+
+    spine = Spine(
+        "landed",
+        source=SOURCE,
+        keys="carrier: string",
+        time="landed_at",
+        fields=(Feature("hours_late", Float32()),),
+        label=Feature("delay", Float32()),
+        rows=with_hours,
+    )
+    assets = team_assets(TEAM, [SOURCE, delays, doubled, TrainingTable("leaky", spine=spine, features=(delays,))])
+
+    result = case.materialise(assets, "yard/leaky", check=False)
+
+    (told,) = result.get_asset_check_evaluations()
+    assert (told.check_name, told.passed) == ("label_leakage", False)
+    assert told.metadata["explained"].value["hours_late"] > 0.9
+    assert "tiffin/accept=label_leakage" in str(told.metadata["fix"].value)
+    assert case.tables.version("yard/leaky") is None

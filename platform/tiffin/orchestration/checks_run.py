@@ -13,12 +13,14 @@ from tiffin.features.partitions import Window
 from tiffin.features.source_rows import ViewRows
 from tiffin.features.view import FeatureView
 from tiffin.orchestration.checks import Finding
+from tiffin.orchestration.checks_training import LABEL_LEAKAGE, label_leakage
 from tiffin.orchestration.checks_view import CHECKS, earlier_partitions, judge_rows
 from tiffin.orchestration.plot_lines import series_markdown
 from tiffin.storage.content import PARTITION
 from tiffin.storage.tables import TableStore
+from tiffin.training.table import TrainingTable
 
-__all__ = ["ACCEPT", "Judge", "accepted_checks", "check_result", "view_check_specs"]
+__all__ = ["ACCEPT", "Judge", "TableJudge", "accepted_checks", "check_result", "view_check_specs"]
 
 ACCEPT = "tiffin/accept"
 """Run tag with names of checks, by commas: their findings are shown as warnings and stop nothing."""
@@ -36,8 +38,9 @@ def accepted_checks(tags: Mapping[str, str]) -> frozenset[str]:
         Invalid: a name that no check has.
     """
     names = frozenset(name.strip() for name in tags.get(ACCEPT, "").split(",") if name.strip())
-    for name in sorted(names - set(CHECKS)):
-        raise Invalid(f"run tag {ACCEPT} names {name!r}, which is no check", fix=nearest(name, CHECKS))
+    known = {*CHECKS, LABEL_LEAKAGE}
+    for name in sorted(names - known):
+        raise Invalid(f"run tag {ACCEPT} names {name!r}, which is no check", fix=nearest(name, known))
     return names
 
 
@@ -125,3 +128,28 @@ class Judge:
             told[name] = Finding(False, numbers, err.message, fix=err.fix, partitions=(partition,) if partition else ())
         for name, finding in told.items():
             yield check_result(name, finding, accepted=name in self.accepted)
+
+
+class TableJudge:
+    """Judges a training table's rows before `build` writes them; an instance is its `judge` argument."""
+
+    def __init__(self, table: TrainingTable, *, ref: str, accepted: frozenset[str]) -> None:
+        self.table, self.ref, self.accepted = table, ref, accepted
+        self.finding: Finding | None = None
+
+    def __call__(self, rows: pa.Table) -> None:
+        """Raises Invalid when a column gives the label away and nobody accepted that."""
+        spine = self.table.spine
+        known = {spine.time, spine.label.name, *(field.name for field in spine.key_fields)}
+        columns = [name for name in rows.column_names if name not in known]
+        self.finding = label_leakage(rows, label=spine.label.name, columns=columns)
+        if not self.finding.passed and LABEL_LEAKAGE not in self.accepted:
+            context = {"checks": LABEL_LEAKAGE}
+            raise Invalid(
+                f"training table {self.ref!r}, nothing written: {self.finding.description}", fix=self.finding.fix, context=context
+            )
+
+    def results(self) -> Iterator[dg.AssetCheckResult]:
+        """The finding, once there is one."""
+        if self.finding is not None:
+            yield check_result(LABEL_LEAKAGE, self.finding, accepted=LABEL_LEAKAGE in self.accepted)

@@ -8,9 +8,11 @@ from pathlib import Path
 import dagster as dg
 
 from tiffin.compute.team import Team
-from tiffin.core.errors import Invalid, NotFound
+from tiffin.core.errors import Invalid, NotFound, PlatformError
 from tiffin.manifests.records import FeatureRef, ModelRecord, TableRef, ViewRecord
 from tiffin.orchestration.asset_keys import model_path, source_path, table_path, view_path
+from tiffin.orchestration.checks_run import TableJudge, accepted_checks
+from tiffin.orchestration.checks_training import LABEL_LEAKAGE
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import model_metadata, replaced_metadata, table_columns
 from tiffin.orchestration.plot import importance_markdown
@@ -72,13 +74,23 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         code_version=table_version(table, views),
         description=table.description or None,
         metadata={**table_columns(table, views), "views": ", ".join(views)},
+        check_specs=[dg.AssetCheckSpec(LABEL_LEAKAGE, asset=key, blocking=True, description="no column alone gives the label away")],
     )
     def training_table(
         context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         with failures():
-            built = build(table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run.run_id)
-        return dg.MaterializeResult(
+            judge = TableJudge(table, ref=f"{team.name}/{table.name}", accepted=accepted_checks(context.run.tags))
+            try:
+                built = build(
+                    table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run.run_id, judge=judge
+                )
+            except PlatformError:
+                yield from judge.results()
+                raise
+        yield from judge.results()
+        yield dg.MaterializeResult(
+            asset_key=key,
             metadata={
                 **replaced_metadata(built.replaced),
                 "dagster/row_count": built.table.rows,

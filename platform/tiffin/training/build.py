@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -54,6 +54,7 @@ def build(
     written_at: datetime,
     read_view: ReadView = read_stored_view,
     attempt: str | None = None,
+    judge: Callable[[pa.Table], None] = lambda rows: None,
 ) -> Built:
     """Make `"team/<table>"` the labels known at `written_at`, joined to each view as of the label's time.
 
@@ -64,6 +65,7 @@ def build(
         views: records by `"team/view"`, of every joined view.
         written_at: now, by the stack's clock; source rows known later are not used.
         attempt: fence of the commit, see `TableStore.replace`.
+        judge: called once with all rows before anything is written; it may raise.
 
     Raises:
         Invalid: no label is left, or spine, source and views do not fit together.
@@ -77,6 +79,7 @@ def build(
         found = f"training table {table.name!r}: source {source!r} has no label in {span} known at {now}"
         raise Invalid(found, fix="widen start and end, land more of the source, or look whether the label is null everywhere")
     joined = join_views(labels, table, records, tables=tables, read_view=read_view, time=table.spine.time)
+    judge(joined)
     replaced = tables.replace(f"{team}/{table.name}", joined, partitions=None, attempt=attempt)
     ref = TableRef(ref=f"{team}/{table.name}", version=replaced.version, rows=replaced.rows[""], digest=replaced.digests[""])
     added = joined.column_names[len(labels.column_names) :]
