@@ -118,7 +118,7 @@ def reads(plan: Plan, server: Server, rows: Rows, folder: Path, stack: ExitStack
     costs["ours"] = cost_of(ours.publish, server)
     memory["ours"] = server.used_bytes() - before
     compare_ours(ours)
-    names, ids = ours.live_names(), rows.ids.tolist()
+    names, ids = ours.names(), rows.ids.tolist()
     floor = {"floor": (dict(zip(ids, names, strict=True)), dict(zip(ids, ours.packed(), strict=True)))}
     readers |= readers_of({"ours": ours}, floor, server)
     if "layout" in plan.peers:

@@ -7,6 +7,7 @@ four float columns zero; its packed row is 43 bytes. W3: a 64-d unit vector and 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +39,7 @@ VALUES = len(FLOATS) + len(WHOLE) + len(BOOLS) + len(TEXTS)
 
 def vocabulary_encoding(words: tuple[str, ...]) -> str:
     """Strings of a declared vocabulary."""
-    return f"str:{max(map(len, words))}"
+    return f"cat:{json.dumps(words, separators=(',', ':'))}"
 
 
 MIXED = RowSchema(

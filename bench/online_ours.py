@@ -12,12 +12,13 @@ from bench.online_data import KEY, Rows, online_view, view_record
 from bench.online_servers import Server
 from tiffin.manifests.records import GenerationRecord
 from tiffin.online.bring import bring, silent, unnoticed
+from tiffin.online.fast_source import open_source
 from tiffin.online.publisher import Published, publish_delta, publish_generation
 from tiffin.online.reader import FeatureReader, ViewRows
 from tiffin.online.redis_store import RedisStore
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.objects import get_blob
-from tiffin.wire.keys import encode_keys, row_prefix
+from tiffin.wire.keys import encode_keys
 from tiffin.wire.rows import pack, split_rows
 
 __all__ = ["Ours"]
@@ -39,7 +40,7 @@ class Ours:
 
     def make_reader(self) -> FeatureReader:
         """As a serving step opens it."""
-        return FeatureReader(self.server.client(), [online_view(self.rows)], now_us=lambda: int(self.rows.event_time_us[0]))
+        return FeatureReader(open_source(self.server.url), [online_view(self.rows)], now_us=lambda: int(self.rows.event_time_us[0]))
 
     def encoded(self, rows: Rows) -> list[bytes]:
         """Key bytes."""
@@ -84,16 +85,12 @@ class Ours:
         """A segment's bytes, verified."""
         return get_blob(self.dev, digest, name=name)
 
-    def names(self, generation: str) -> list[bytes]:
-        """The server's keys of all rows."""
-        prefix = row_prefix("bench", self.rows.view, generation.encode())
-        return [prefix + key for key in self.encoded(self.rows)]
-
-    def live_names(self) -> list[bytes]:
+    def names(self) -> list[bytes]:
         """The server's keys of all rows of the live generation."""
         live = self.store.state("bench", self.rows.view)
         assert live is not None
-        return self.names(live.current.generation)
+        prefix = live.current.pointer().row_prefix("bench", self.rows.view)
+        return [prefix + key for key in self.encoded(self.rows)]
 
     def packed(self, rows: Rows | None = None) -> list[bytes]:
         """The bytes of all rows."""

@@ -72,7 +72,7 @@ def generations(rows: Rows, server: Server, folder: Path, *, rounds: int) -> dic
     client, admin = RawClient(server), server.client()
     ours = Ours(server, rows, folder)
     published = ours.publish()
-    chunks = plain_sets(ours.names(published.generation), ours.packed())
+    chunks = plain_sets(ours.names(), ours.packed())
     costs: dict[str, list[Cost]] = {"generation": [], "generation_from_segment": [], "floor_set": []}
     runs: dict[str, Callable[[], object]] = {
         "generation": ours.publish,
@@ -95,12 +95,12 @@ def deltas(rows: Rows, server: Server, folder: Path, *, share: int, rounds: int)
     admin.flushall()
     ours = Ours(server, rows, folder)
     published = ours.publish()
-    digest, current, generation = guard_script(client), published.record, published.generation
+    digest, current = guard_script(client), published.record
     costs: dict[str, list[Cost]] = {"delta": [], "floor_guarded": []}
     for turn in range(rounds):
         some = part(rows, np.arange(turn % share, len(rows), share), (turn + 1) * HOUR_US)
         again = part(rows, np.arange((turn + 1) % share, len(rows), share), (turn + 1) * HOUR_US)
-        names = Ours(server, again, folder).names(generation)
+        names = Ours(server, again, folder).names()
         chunks = guarded_sets(digest, names, ours.packed(again))
 
         def floor(chunks: list[tuple[bytes, int]] = chunks) -> None:

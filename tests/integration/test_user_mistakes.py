@@ -34,6 +34,7 @@ from tiffin.embedded.state import StackState, state_path, write_state
 from tiffin.embedded.triton import PROBE_MODEL, TritonServer, start_triton
 from tiffin.features import Feature, Float32, Int16
 from tiffin.features.offline import materialise
+from tiffin.online.fast_source import open_source
 from tiffin.online.publisher import publish_generation
 from tiffin.online.reader import FeatureReader
 from tiffin.online.redis import connect
@@ -221,8 +222,8 @@ def reader_writes(here: Here) -> Any:
 
 
 def view_never_published(here: Here) -> Any:
-    client = connect(here.settings.need("online_reader_url"))
-    return FeatureReader(client, [online_view(view_record(name="never"))], now_us=lambda: 0).read({"airport": ["A1"], "slot": [1]})
+    source = open_source(here.settings.need("online_reader_url"))
+    return FeatureReader(source, [online_view(view_record(name="never"))], now_us=lambda: 0).read({"airport": ["A1"], "slot": [1]})
 
 
 def promote_nothing_of_that_name(here: Here) -> Any:

@@ -51,12 +51,21 @@ class Answer:
         rows: of the keys found, in the order asked: `(found, width)` uint8 (any strides), or `Packed` when they differ in length.
         present: `(asked,)` bool; None when every key was found.
         steady: False when the pointer moved meanwhile: the rows must not be used.
+        reply_bytes: received for it, about.
+        cached: of the keys asked for, how many a cache had; their rows are among `rows`.
     """
 
     pointer: bytes | None
     rows: Bytes | Packed
     present: npt.NDArray[np.bool_] | None = None
     steady: bool = True
+    reply_bytes: int = 0
+    cached: int = 0
+
+    @property
+    def asked(self) -> int:
+        """How many keys it answers."""
+        return len(self.rows) if self.present is None else len(self.present)
 
 
 class RowSource(Protocol):
