@@ -14,22 +14,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tiffin.core.errors import Invalid, nearest
-from tiffin.wire.columns import Ragged, Values, to_strings
+from tiffin.wire.key_parts import WHOLE, Part, encode_texts, encode_whole, join_parts
+from tiffin.wire.packed import Packed, split_rows
 
 __all__ = [
     "GENERATION_LENGTH",
     "encode_keys",
     "generation_token",
     "owner_key",
+    "pack_keys",
     "pointer_key",
     "registry_key",
     "row_prefix",
@@ -40,9 +40,6 @@ __all__ = [
 
 GENERATION_LENGTH = 6
 GENERATION = re.compile(rb"[a-z2-7]{6}")
-WHOLE = {"int8": (b"b", 8), "int16": (b"h", 16), "int32": (b"i", 32), "int64": (b"q", 64)}
-
-Part = Sequence[Any] | npt.NDArray[Any] | Values | Ragged
 
 
 # names are few and asked for with every request: 20 µs each time otherwise
@@ -123,7 +120,23 @@ def encode_keys(fields: Sequence[tuple[str, str]], columns: Mapping[str, Part]) 
         >>> encode_keys([("carrier", "string"), ("day", "int8")], {"carrier": ["UA", None], "day": [1, 2]})[0]
         [b'sUA\\x00b\\x81', b'']
     """
-    parts: list[list[bytes | None]] = []
+    packed, valid = pack_keys(fields, columns)
+    keys = split_rows(packed)
+    if not valid.all():
+        for row in np.flatnonzero(~valid).tolist():
+            keys[row] = b""
+    return keys, valid
+
+
+def pack_keys(fields: Sequence[tuple[str, str]], columns: Mapping[str, Part]) -> tuple[Packed, npt.NDArray[np.bool_]]:
+    """The same as one buffer; `Packed.matrix` is `(rows, width)` when all keys have one width, as whole numbers always do.
+
+    Where a part is null, `valid` is False and the bytes mean nothing.
+
+    Raises:
+        Invalid: as `encode_keys`.
+    """
+    parts: list[tuple[Packed, npt.NDArray[np.bool_] | None]] = []
     for position, (name, kind) in enumerate(fields):
         if name not in columns:
             raise Invalid(f"key part {name!r} is missing", fix=nearest(name, columns))
@@ -135,82 +148,8 @@ def encode_keys(fields: Sequence[tuple[str, str]], columns: Mapping[str, Part]) 
             raise Invalid(f"key part {name!r} has type {kind!r}", fix=nearest(kind, ["string", *WHOLE]))
     if not parts:
         raise Invalid("an entity key needs at least one part", fix="declare Entity(..., key='id: string')")
-    rows = len(parts[0])
-    for (name, _), part in zip(fields, parts, strict=True):
+    rows = len(parts[0][0])
+    for (name, _), (part, _) in zip(fields, parts, strict=True):
         if len(part) != rows:
             raise Invalid(f"key part {name!r} has {len(part)} rows, {fields[0][0]!r} has {rows}", fix="give every part one value per row")
-    valid = np.ones(rows, dtype=np.bool_)
-    for part in parts:
-        if None in part:
-            valid &= np.fromiter((piece is not None for piece in part), dtype=np.bool_, count=rows)
-    if len(parts) == 1:
-        return [piece or b"" for piece in parts[0]], valid
-    return [b"".join(row) if alive else b"" for row, alive in zip(zip(*parts, strict=True), valid.tolist(), strict=True)], valid
-
-
-def encode_texts(name: str, given: Part, *, last: bool) -> list[bytes | None]:
-    """A string part: tag, NFC, escaped zero bytes, end mark."""
-    if isinstance(given, Values):
-        raise Invalid(f"key part {name!r} holds {given.data.dtype.name}: expected text", fix="cast it to string")
-    items: Sequence[Any] = to_strings(given) if isinstance(given, Ragged) else given.tolist() if isinstance(given, np.ndarray) else given
-    ending = b"" if last else b"\0"
-    found: list[bytes | None] = []
-    for row, item in enumerate(items):
-        if item is None:
-            found.append(None)
-            continue
-        try:
-            text = item.decode() if isinstance(item, bytes) else item
-            plain = text.encode() if text.isascii() else unicodedata.normalize("NFC", text).encode()
-        except (UnicodeError, AttributeError, TypeError) as err:
-            raise Invalid(
-                f"key part {name!r}, row {row}: value {item!r} is not allowed: expected text in UTF-8",
-                fix="decode or cast it before",
-                context={"part": name, "row": row},
-            ) from err
-        found.append(b"s" + plain.replace(b"\0", b"\0\xff") + ending)
-    return found
-
-
-def encode_whole(name: str, kind: str, given: Part) -> list[bytes | None]:
-    """A whole-number part: tag and big-endian bytes, sign bit turned."""
-    tag, bits = WHOLE[kind]
-    numbers, valid = whole_numbers(name, kind, given)
-    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    if numbers.size:
-        bad = ((numbers < low) | (numbers > high)) & valid
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise Invalid(
-                f"key part {name!r}, row {row}: value {int(numbers[row])} is not allowed: expected {low}..{high} ({kind})",
-                fix="declare a wider key type, or correct the value",
-                context={"part": name, "row": row},
-            )
-    turned = (numbers.astype(np.int64).view(np.uint64) ^ np.uint64(1 << (bits - 1))).astype(">u8").tobytes()
-    width, step = bits // 8, 8
-    found: list[bytes | None] = [tag + turned[at + step - width : at + step] for at in range(0, len(turned), step)]
-    for row in np.flatnonzero(~valid).tolist():
-        found[row] = None
-    return found
-
-
-def whole_numbers(name: str, kind: str, given: Part) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Numbers and which of them are there; None is null, anything but a whole number is refused."""
-    if isinstance(given, Values):
-        numbers, valid = np.asarray(given.data), given.valid
-    elif isinstance(given, np.ndarray) and given.dtype != object:
-        numbers, valid = given, None
-    else:
-        items = list(given) if not isinstance(given, Ragged) else [None]
-        for row, item in enumerate(items):
-            if item is not None and (isinstance(item, bool | np.bool_) or not isinstance(item, int | np.integer)):
-                raise Invalid(
-                    f"key part {name!r}, row {row}: value {item!r} is not allowed: expected a whole number ({kind})",
-                    fix="cast it before",
-                    context={"part": name, "row": row},
-                )
-        valid = np.fromiter((item is not None for item in items), dtype=np.bool_, count=len(items))
-        numbers = np.array([0 if item is None else int(item) for item in items], dtype=object if len(items) else np.int64)
-    if numbers.dtype.kind not in "iuO" or numbers.ndim != 1:
-        raise Invalid(f"key part {name!r} holds {numbers.dtype.name} {numbers.shape}: expected (rows,) {kind}", fix=f"cast it to {kind}")
-    return numbers, np.ones(len(numbers), dtype=np.bool_) if valid is None else valid
+    return join_parts(parts)

@@ -11,15 +11,17 @@ import numpy.typing as npt
 
 from tiffin.wire.columns import ends, spans
 
-__all__ = ["Packed", "from_matrix", "join_rows", "split_rows", "take_matrix", "take_rows"]
+__all__ = ["Packed", "from_matrix", "join_rows", "rank", "split_rows", "take_matrix", "take_rows"]
 
+# Longer keys are rare: they are sorted one by one rather than padded.
+LONGEST_RANKED = 256
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """Rows, one after the other: row `i` is `data[offsets[i]:offsets[i + 1]]`.
+    """Rows or keys, one after the other: row `i` is `data[offsets[i]:offsets[i + 1]]`.
 
     Args:
         data: uint8.
@@ -58,6 +60,10 @@ def join_rows(rows: Sequence[bytes]) -> Packed:
 
 def split_rows(packed: Packed) -> list[bytes]:
     """Each row as bytes."""
+    matrix = packed.matrix
+    if matrix is not None:
+        whole: list[bytes] = np.ascontiguousarray(matrix).view(f"V{matrix.shape[1]}").reshape(-1).tolist()
+        return whole
     raw = packed.data.tobytes()
     return [raw[start:end] for start, end in itertools.pairwise(packed.offsets.tolist())]
 
@@ -79,3 +85,43 @@ def take_matrix(matrix: Bytes, index: Longs) -> Bytes:
         return np.zeros((len(index), width), dtype=np.uint8)
     whole = np.ascontiguousarray(matrix).view(f"V{width}").reshape(-1)
     return whole[index].view(np.uint8).reshape(len(index), width)
+
+
+def rank(packed: Packed) -> tuple[Longs, int | None]:
+    """The order in which rows rise as `bytes` do, and the place in it of the first that equals the one after it.
+
+    Returns:
+        `(rows,)` positions, and that place, or None when all rows differ.
+    """
+    lengths = np.diff(packed.offsets)
+    width = int(lengths.max(initial=0))
+    if width > LONGEST_RANKED:
+        rows = split_rows(packed)
+        order = np.array(sorted(range(len(rows)), key=rows.__getitem__), dtype=np.int64)
+        equal = (place for place, (one, other) in enumerate(itertools.pairwise(order.tolist())) if rows[one] == rows[other])
+        return order, next(equal, None)
+    words = [lengths, *eighths(packed, lengths, width)] if len(lengths) and int(lengths.min()) != width else eighths(packed, lengths, width)
+    if not words:
+        return np.arange(len(packed), dtype=np.int64), 0 if len(packed) > 1 else None
+    order = np.argsort(words[0], kind="stable") if len(words) == 1 else np.lexsort(words)
+    same = np.ones(max(0, len(order) - 1), dtype=np.bool_)
+    for word in words:
+        ranked = word[order]
+        same &= ranked[1:] == ranked[:-1]
+    return order, int(np.argmax(same)) if same.any() else None
+
+
+def eighths(packed: Packed, lengths: Longs, width: int) -> list[npt.NDArray[np.uint64]]:
+    """The rows, padded with zeros, as big-endian numbers of 8 bytes, the last ones first, without leading bytes that all share."""
+    rows = len(lengths)
+    cells = packed.matrix
+    if cells is None:
+        cells = np.zeros((rows, width), dtype=np.uint8)
+        cells.reshape(-1)[spans(np.arange(rows, dtype=np.int64) * width, lengths)] = packed.data
+    shared = (cells == cells[:1]).all(axis=0)
+    lead = width if shared.all() else int(np.argmin(shared))
+    size = -(-(width - lead) // 8)
+    wide = np.zeros((rows, 8 * size), dtype=np.uint8)
+    wide[:, : width - lead] = cells[:, lead:]
+    numbers = wide.view(">u8").astype(np.uint64)
+    return [numbers[:, place] for place in range(size - 1, -1, -1)]

@@ -7,8 +7,8 @@ little-endian, the digest over all that stands before it. Equal rows make equal 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from tiffin.core.digests import canonical_json
 from tiffin.core.errors import Corrupt, Invalid
 from tiffin.wire.columns import ends
-from tiffin.wire.rows import Packed, take_rows
+from tiffin.wire.packed import Packed, join_rows, rank, split_rows, take_rows
 from tiffin.wire.schema import RowSchema
 
 __all__ = ["Segment", "SegmentMeta", "build_segment", "read_segment"]
@@ -40,15 +40,22 @@ class SegmentMeta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A segment in memory; `keys[i]` belongs to row `i`, in rising order."""
+    """A segment in memory; key `i` belongs to row `i`, in rising order."""
 
     schema: RowSchema
-    keys: list[bytes]
+    key_bytes: Packed
     packed: Packed
     meta: SegmentMeta
 
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys one by one: a list made anew each time."""
+        return split_rows(self.key_bytes)
 
-def build_segment(schema: RowSchema, keys: list[bytes], packed: Packed, *, team: str, view: str, start_us: int, end_us: int) -> bytes:
+
+def build_segment(
+    schema: RowSchema, keys: Sequence[bytes] | Packed, packed: Packed, *, team: str, view: str, start_us: int, end_us: int
+) -> bytes:
     """The file of these rows; their order does not matter.
 
     Raises:
@@ -56,17 +63,18 @@ def build_segment(schema: RowSchema, keys: list[bytes], packed: Packed, *, team:
     """
     if len(keys) != len(packed):
         raise Invalid(f"segment of {team}/{view}: {len(keys)} keys for {len(packed)} rows", fix="give every row its key")
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    ranked = [keys[at] for at in order]
-    for before, after in itertools.pairwise(ranked):
-        if before == after:
-            raise Invalid(f"segment of {team}/{view}: key {after!r} occurs twice", fix="publish one row per key: the newest")
-    lengths = np.fromiter(map(len, ranked), dtype=np.int64, count=len(ranked))
+    joined = keys if isinstance(keys, Packed) else join_rows(keys)
+    order, twice = rank(joined)
+    ranked = take_rows(joined, order)
+    if twice is not None:
+        key = ranked.data[ranked.offsets[twice] : ranked.offsets[twice + 1]].tobytes()
+        raise Invalid(f"segment of {team}/{view}: key {key!r} occurs twice", fix="publish one row per key: the newest")
+    lengths = np.diff(ranked.offsets)
     if len(ranked) and not 0 < lengths.min() <= lengths.max() <= LONGEST_KEY:
         raise Invalid(
             f"segment of {team}/{view}: a key has {lengths.min()} or {lengths.max()} bytes", fix=f"use keys of 1 to {LONGEST_KEY} bytes"
         )
-    rows = take_rows(packed, np.array(order, dtype=np.int64))
+    rows = take_rows(packed, order)
     header = canonical_json(
         {"schema": schema.to_json(), "team": team, "view": view, "rows": len(ranked), "start_us": int(start_us), "end_us": int(end_us)}
     )
@@ -77,7 +85,7 @@ def build_segment(schema: RowSchema, keys: list[bytes], packed: Packed, *, team:
             header,
             lengths.astype("<u2").tobytes(),
             np.diff(rows.offsets).astype("<u4").tobytes(),
-            *ranked,
+            ranked.data.tobytes(),
             rows.data.tobytes(),
         ]
     )
@@ -110,9 +118,9 @@ def read_segment(data: bytes, *, name: str) -> Segment:
     rows_at = at + int(key_ends[-1])
     if rows_at + int(row_ends[-1]) + DIGEST != len(data):
         raise corrupt(name, f"its lengths add up to {rows_at + int(row_ends[-1]) + DIGEST} bytes, it has {len(data)}")
-    keys = [data[at + start : at + end] for start, end in itertools.pairwise(key_ends.tolist())]
+    keys = np.frombuffer(data, dtype=np.uint8, count=int(key_ends[-1]), offset=at)
     rows = np.frombuffer(data, dtype=np.uint8, count=int(row_ends[-1]), offset=rows_at)
-    return Segment(schema, keys, Packed(rows, row_ends), meta)
+    return Segment(schema, Packed(keys, key_ends), Packed(rows, row_ends), meta)
 
 
 def corrupt(name: str, found: str) -> Corrupt:

@@ -7,12 +7,24 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiffin.core.errors import Invalid
 from tiffin.wire.encodings import Values, strings
-from tiffin.wire.keys import encode_keys, generation_token, owner_key, pointer_key, registry_key, row_prefix, schema_key, state_key, token
+from tiffin.wire.keys import (
+    encode_keys,
+    generation_token,
+    owner_key,
+    pack_keys,
+    pointer_key,
+    registry_key,
+    row_prefix,
+    schema_key,
+    state_key,
+    token,
+)
+from tiffin.wire.packed import split_rows
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 awkward = st.text(st.sampled_from("\0\x01ÿas\u0301é"), max_size=5)
@@ -159,3 +171,63 @@ def test_what_a_view_keeps_never_meets_its_rows_or_another_view():
     with pytest.raises(Invalid, match="generation"):
         row_prefix("network", "congestion", b"abc*34")
     assert owner_key("network") == token("network") + b".owner"
+
+
+MIXED = st.one_of(st.none(), st.text("ab", max_size=3), awkward)
+
+
+def slow_key(kinds: list[str], values: list) -> bytes:
+    """A key, part by part, as its description reads."""
+    out = b""
+    for place, (kind, value) in enumerate(zip(kinds, values, strict=True)):
+        if value is None:
+            return b""
+        if kind == "string":
+            plain = unicodedata.normalize("NFC", value).encode()
+            out += b"s" + plain.replace(b"\0", b"\0\xff") + (b"" if place == len(kinds) - 1 else b"\0")
+        else:
+            out += kind.replace("int8", "b").replace("int16", "h").replace("int32", "i").replace("int64", "q").encode()
+            out += (value + 2 ** (WIDTHS[kind] - 1)).to_bytes(WIDTHS[kind] // 8, "big")
+    return out
+
+
+def as_sources(kind: str, values: list) -> list:
+    """The same part in every form it may come in."""
+    as_objects = np.array([*values, None], dtype=object)[:-1]
+    if kind != "string":
+        there = np.array([value is not None for value in values], dtype=bool)
+        numbers = np.array([0 if value is None else value for value in values], dtype=np.int64)
+        return [values, as_objects, Values(numbers, there), *([] if None in values else [numbers])]
+    forms = [values, as_objects, [None if value is None else value.encode() for value in values], strings(values)]
+    if None in values or any(value.endswith("\0") for value in values):  # numpy's fixed-size text loses zeros at its end
+        return forms
+    return [*forms, np.array(values, dtype="U9"), np.array([value.encode() for value in values], dtype="S30")]
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_every_form_of_a_column_gives_the_keys_of_the_description(data):
+    kinds = data.draw(st.lists(st.sampled_from(["string", "string", "int8", "int64"]), min_size=1, max_size=3))
+    rows = data.draw(st.integers(0, 5))
+    drawn = [data.draw(st.lists(MIXED if k == "string" else st.one_of(st.none(), part(k)), min_size=rows, max_size=rows)) for k in kinds]
+    expected = [slow_key(kinds, list(row)) for row in zip(*drawn, strict=True)]
+    fields = [(f"k{place}", kind) for place, kind in enumerate(kinds)]
+    choices = [data.draw(st.sampled_from(range(len(as_sources(kind, values))))) for kind, values in zip(kinds, drawn, strict=True)]
+    columns = {name: as_sources(kind, values)[at] for (name, kind), values, at in zip(fields, drawn, choices, strict=True)}
+
+    keys, valid = encode_keys(fields, columns)
+    packed, packed_valid = pack_keys(fields, columns)
+
+    assert keys == expected
+    assert valid.tolist() == packed_valid.tolist() == [key != b"" for key in expected]
+    assert [key for key, there in zip(split_rows(packed), valid.tolist(), strict=True) if there] == [key for key in expected if key]
+
+
+def test_keys_of_one_width_are_a_matrix():
+    numbers = pack_keys([("n", "int64")], {"n": np.arange(5)})[0].matrix
+    texts = pack_keys([("a", "string"), ("n", "int8")], {"a": np.array(["UA", "AA"]), "n": [1, None]})[0].matrix
+
+    assert numbers.shape == (5, 9)
+    assert texts.shape == (2, 6)
+    assert texts[0].tobytes() == b"sUA\0b\x81"
+    assert pack_keys([("a", "string")], {"a": ["UA", "DAL"]})[0].matrix is None

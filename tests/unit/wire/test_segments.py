@@ -14,7 +14,9 @@ from tests.wire_cases import batches
 from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Corrupt, Invalid
 from tiffin.wire.encodings import Values
-from tiffin.wire.rows import join_rows, pack, split_rows, take_rows
+from tiffin.wire.keys import pack_keys
+from tiffin.wire.packed import join_rows, rank, split_rows, take_rows
+from tiffin.wire.rows import pack
 from tiffin.wire.schema import Column, RowSchema
 from tiffin.wire.segments import build_segment, read_segment
 
@@ -95,3 +97,36 @@ def test_the_golden_segment_is_read_and_written_for_ever():
     assert small() == data
     assert digest_bytes(data) == "2f5a8075eda672e84dc5d4848467059f394a2c2876d01cd5268e0a0188293b87"
     assert read_segment(data, name="golden").keys == [b"sa", b"sb", b"sc"]
+
+
+@settings(max_examples=150)
+@given(st.lists(st.one_of(st.binary(max_size=20), st.binary(max_size=3), st.binary(min_size=9, max_size=9)), max_size=12))
+def test_rows_are_ranked_as_python_sorts_bytes(rows):
+    order, twice = rank(join_rows(rows))
+
+    ranked = [rows[place] for place in order]
+    assert ranked == sorted(rows)
+    doubles = [place for place in range(len(ranked) - 1) if ranked[place] == ranked[place + 1]]
+    assert twice == (doubles[0] if doubles else None)
+
+
+@pytest.mark.parametrize("long", [b"x" * 256, b"x" * 257, b"x" * 3000])
+def test_long_and_alike_keys_are_ranked_too(long):
+    rows = [long + b"b", long, long + b"a", long + b"\0", b"", long[:-1]]
+
+    assert [rows[place] for place in rank(join_rows(rows))[0]] == sorted(rows)
+    assert rank(join_rows([*rows, long]))[1] == 2
+
+
+@settings(max_examples=40)
+@given(batches(), st.integers(0, 2**63))
+def test_keys_in_one_buffer_make_the_same_file(batch, seed):
+    schema, columns, times = batch
+    packed = pack(schema, columns, times)
+    numbers = np.random.default_rng(seed).permutation(len(times))
+    keys, _ = pack_keys([("n", "int64")], {"n": numbers})
+
+    data = build_segment(schema, keys, packed, team="t", view="v", start_us=5, end_us=7)
+
+    assert data == build_segment(schema, split_rows(keys), packed, team="t", view="v", start_us=5, end_us=7)
+    assert split_rows(read_segment(data, name="x").key_bytes) == sorted(split_rows(keys))
