@@ -1,21 +1,19 @@
 """A view's partitions as Dagster knows them, and which of them what stands on the view reads.
 
 Dagster's mappings decide what the UI shows as upstream of a partition and what a backfill waits for; what is really read
-is decided by the library from the same three numbers: lookback, TTL and the partition's length.
+is decided by the library, from the view's TTL and the labels' period.
 """
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
 from tiffin.features.partitions import Daily, Partitions, Snapshot
-from tiffin.features.view import FeatureView
 from tiffin.manifests.records import ViewRecord
 
-__all__ = ["as_of_mapping", "feature_range", "lookback_mapping", "partitions_definition", "steps_back"]
+__all__ = ["as_of_mapping", "feature_range", "partitions_definition"]
 
 DAY = timedelta(days=1)
 MOST_KEYS = 400
@@ -33,25 +31,6 @@ def partitions_definition(cut: Partitions) -> dg.TimeWindowPartitionsDefinition 
 def at_midnight(day: date) -> datetime:
     """Where a UTC day begins, as Dagster takes it: without a zone, in the definition's own."""
     return datetime.combine(day, time())
-
-
-def steps_back(lookback: timedelta, length: timedelta) -> int:
-    """How many partitions before its own a window reads: it sees `[end - lookback, end)`.
-
-    Example:
-        >>> steps_back(timedelta(days=7), timedelta(days=1)), steps_back(timedelta(hours=30), timedelta(days=1))
-        (6, 1)
-    """
-    return max(0, math.ceil(lookback / length) - 1)
-
-
-def lookback_mapping(view: FeatureView) -> dg.PartitionMapping | None:
-    """Upstream partitions of one partition, where the upstream is cut like the view; None for a snapshot, which reads everything."""
-    if isinstance(view.partitions, Snapshot):
-        return None
-    return dg.TimeWindowPartitionMapping(
-        start_offset=-steps_back(view.lookback, view.partitions.length), end_offset=0, allow_nonexistent_upstream_partitions=True
-    )
 
 
 def feature_range(record: ViewRecord, start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:

@@ -3,18 +3,21 @@
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 import inspect
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import dagster as dg
 
 from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid, NotFound, PlatformError
+from tiffin.features.view import FeatureView
 from tiffin.manifests.records import FeatureRef, ModelRecord, TableRef, ViewRecord
 from tiffin.orchestration.asset_keys import model_path, source_path, table_path, view_path
 from tiffin.orchestration.checks_run import TableJudge, accepted_checks
 from tiffin.orchestration.checks_training import LABEL_LEAKAGE
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import model_metadata, replaced_metadata, table_columns
+from tiffin.orchestration.partitions import as_of_mapping
 from tiffin.orchestration.plot import importance_markdown
 from tiffin.orchestration.resource_keys import ProdReader, StackClock
 from tiffin.orchestration.versions import model_version, table_version
@@ -60,14 +63,24 @@ def live_metrics(prod: ProdReader, *, team: str, model: str) -> dict[str, float]
     return dict(record.metrics)
 
 
+def midnight(day: date | None) -> datetime | None:
+    """Where a declared day begins."""
+    return None if day is None else datetime.combine(day, time(), tzinfo=UTC)
+
+
 def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:
     """`<team>/<table>`, unpartitioned."""
     key = dg.AssetKey(list(table_path(team.name, table.name)))
-    upstream = [source_path(table.spine.source.name), *map(view_path, views)]
+    cuts = {f"{team.name}/{view.name}": view.partitions for view in table.features if isinstance(view, FeatureView)}
+    period = midnight(table.start), midnight(table.end)
+    mappings = {ref: as_of_mapping(record, cuts.get(ref), *period) for ref, record in views.items()}
 
     @dg.asset(
         key=key,
-        deps=[dg.AssetKey(list(path)) for path in upstream],
+        deps=[
+            dg.AssetKey(list(source_path(table.spine.source.name))),
+            *(dg.AssetDep(list(view_path(ref)), partition_mapping=mapping) for ref, mapping in mappings.items()),
+        ],
         group_name=team.name,
         owners=[team.owner],
         kinds={"python", "arrow", "deltalake"},
