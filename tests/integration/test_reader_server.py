@@ -16,29 +16,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.online_case import SCHEMA, T0, Rows, edition, fingerprint, online_view, view_record
+from tests.online_case import T0, Rows, edition, online_view, view_record
+from tests.reader_case import COUNT, VIEWS, put, right, through
 from tests.reader_proxy import proxied
 from tiffin.core.errors import Corrupt, Denied, NotReady
 from tiffin.embedded.valkey import Valkey, start_valkey
 from tiffin.online.fast_source import open_source
 from tiffin.online.reader import FeatureReader, ViewRows
 from tiffin.online.redis import connect
-from tiffin.online.views import LivePointer
-from tiffin.wire.keys import pointer_key, row_prefix
-from tiffin.wire.rows import pack, split_rows
-
-COUNT = 3000
-VIEWS = ("congestion", "weather")
-
-
-def put(server: Valkey, number: int, *, view: str = VIEWS[0], token: str = "abc234", count: int = COUNT) -> Rows:
-    """Rows as a publisher leaves them, by plain SETs."""
-    rows = edition(number, range(count))
-    client = connect(server.admin)
-    prefix = row_prefix("network", view, token.encode())
-    client.mset(dict(zip((prefix + key for key in rows.keys), split_rows(pack(SCHEMA, rows.columns, rows.event_time_us)), strict=True)))
-    client.set(pointer_key("network", view), LivePointer(token, "m" * 64, SCHEMA.digest, 1, T0, None, None, 0).to_bytes())
-    return rows
+from tiffin.wire.keys import row_prefix
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +43,8 @@ def reader_at(url: str, *views: str, **options) -> FeatureReader:
     return FeatureReader(open_source(url, **options), records, now_us=lambda: T0)
 
 
-def through(server: Valkey, port: int, *, scheme: str = "redis") -> str:
-    """The reader's URL, by way of a proxy."""
-    return server.reader.replace(f"127.0.0.1:{server.port}", f"localhost:{port}").replace("redis://", f"{scheme}://")
-
-
 def ask(reader: FeatureReader, rows: Rows, view: str = VIEWS[0]) -> ViewRows:
     return reader.read(rows.raw_keys)[f"network/{view}"]
-
-
-def right(found: ViewRows, rows: Rows) -> bool:
-    return fingerprint(found.columns, found.found) == fingerprint(rows.columns, np.ones(len(rows.airports), dtype=bool))
 
 
 def test_several_views_come_bit_for_bit_in_one_exchange(server: Valkey) -> None:

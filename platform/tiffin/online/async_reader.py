@@ -1,0 +1,63 @@
+"""`FeatureReader` for an event loop: the same decisions and the same decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tiffin.online.asked import Keys
+from tiffin.online.decode import ViewRows
+from tiffin.online.metrics import ReadMetrics, Watched, measured
+from tiffin.online.plan_read import Fetch, Known, Reading, reading
+from tiffin.online.reader import Features, ask_all, chosen, decode_all
+from tiffin.online.source import Answer, AsyncRowSource
+from tiffin.online.views import OnlineView
+
+__all__ = ["AsyncFeatureReader"]
+
+
+class AsyncFeatureReader:
+    """Reads rows of some views; the tasks of one event loop may share it. See `FeatureReader`."""
+
+    def __init__(
+        self,
+        source: AsyncRowSource,
+        views: Sequence[OnlineView],
+        *,
+        now_us: Callable[[], int],
+        watch: Callable[[ReadMetrics], None] | None = None,
+    ) -> None:
+        self.source = source
+        self.views = tuple(views)
+        self.now_us = now_us
+        self.watch = watch
+        self.known: dict[str, Known] = {}
+
+    async def read(self, keys: Keys, features: Features | None = None) -> dict[str, ViewRows]:
+        """Rows of every view, by `"team/view"`; arguments, answer and errors are those of `FeatureReader.read`."""
+        watched = Watched.begin(self.watch)
+        views = chosen(self.views, features)
+        if not views:
+            return {}
+        asked = ask_all(views, keys)
+        found = await self.drive(reading(views, {ref: one.unique for ref, one in asked.items()}, self.known), watched)
+        rows = decode_all(views, found, asked, features, now_us=self.now_us)
+        if watched is not None:
+            watched.end(measured(rows))
+        return rows
+
+    async def drive(self, steps: Reading, watched: Watched | None) -> dict[str, tuple[Known, Answer]]:
+        """As `FeatureReader.drive`."""
+        answer: Any = None
+        while True:
+            try:
+                question = steps.send(answer)
+            except StopIteration as done:
+                found: dict[str, tuple[Known, Answer]] = done.value
+                return found
+            if isinstance(question, Fetch):
+                answer = await self.source.fetch(question.asks)
+                if watched is not None:
+                    watched.fetched(answer)
+            else:
+                answer = await self.source.words(question.names)
