@@ -1,0 +1,1 @@
+"""A deterministic world in which the real plans of publishers and readers meet every fault we can think of."""
