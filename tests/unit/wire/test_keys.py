@@ -231,3 +231,8 @@ def test_keys_of_one_width_are_a_matrix():
     assert texts.shape == (2, 6)
     assert texts[0].tobytes() == b"sUA\0b\x81"
     assert pack_keys([("a", "string")], {"a": ["UA", "DAL"]})[0].matrix is None
+
+
+def test_a_zero_byte_within_a_text_is_escaped_whatever_the_text_came_in():
+    for column in (["a\0b", "c"], np.array(["a\0b", "c"]), np.array([b"a\0b", b"c"]), strings(["a\0b", "c"])):
+        assert encode_keys([("k", "string")], {"k": column})[0] == [b"sa\0\xffb", b"sc"]
