@@ -24,6 +24,7 @@ from tiffin.wire.matrix import unpack_matrix
 from tiffin.wire.packed import Packed, join_rows, split_rows, take_rows
 from tiffin.wire.reading import plan_of, read_fixed, read_times, refuse, verify
 from tiffin.wire.schema import RowSchema
+from tiffin.wire.times import store_times
 from tiffin.wire.varints import decode_varints, encode_varints
 
 __all__ = ["Packed", "join_rows", "pack", "split_rows", "take_rows", "unpack"]
@@ -100,25 +101,6 @@ def check_columns(schema: RowSchema, columns: Mapping[str, Values | Ragged], row
     extra = sorted(set(columns) - set(names))
     if extra:
         raise Invalid(f"column {extra[0]!r} is not in schema {schema.number}", fix=nearest(extra[0], names))
-
-
-def store_times(schema: RowSchema, event_time_us: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-    """Event times as u32 counts of the unit; nothing is rounded, so that a TTL means the same on both sides."""
-    if event_time_us.ndim != 1 or (event_time_us.size and event_time_us.dtype.kind not in "iu"):
-        raise Invalid(f"event times are {event_time_us.dtype.name} {event_time_us.shape}", fix="give (rows,) int64 µs since 1970")
-    since = event_time_us.astype(np.int64) - schema.epoch_us
-    counts, rest = np.divmod(since, schema.unit_us)
-    bad = (rest != 0) | (counts < 0) | (counts > 0xFFFF_FFFF)
-    if bad.any():
-        row = int(np.argmax(bad))
-        last = schema.epoch_us + 0xFFFF_FFFF * schema.unit_us
-        raise Invalid(
-            f"event time, row {row}: value {int(event_time_us[row])} µs is not allowed: "
-            f"expected a multiple of {schema.unit_us} µs in {schema.epoch_us}..{last}",
-            fix="bring event_time to whole seconds in the transform (downwards only if its facts are then complete)",
-            context={"row": row},
-        )
-    return counts.astype("<u4")
 
 
 def store_tail(slot: Slot, found: Ragged) -> tuple[Bytes, Longs]:
