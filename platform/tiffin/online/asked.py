@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiffin.online.source import Bytes, KeyRows
-from tiffin.wire.keys import encode_keys
-from tiffin.wire.packed import Packed, join_rows, split_rows
+from tiffin.wire.keys import pack_keys
+from tiffin.wire.packed import split_rows
 
 __all__ = ["Asked", "Keys"]
 
@@ -19,11 +19,6 @@ Keys = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 Longs = npt.NDArray[np.int64]
 MIX = np.uint64(0x9E3779B97F4A7C15)
 FOLD = np.uint64(29)
-
-
-def pack_keys(fields: Sequence[tuple[str, str]], keys: Keys) -> tuple[Packed, npt.NDArray[np.bool_]]:
-    encoded, valid = encode_keys(fields, keys)
-    return join_rows(encoded), valid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
