@@ -148,6 +148,11 @@ class CountsBackwards(MemoryOnlineStore):
         super().load(edition, blocks, total=total, progress=lambda done, total: progress(total - done, total))
 
 
+class KeepsTheDiscarded(MemoryOnlineStore):
+    def discard(self, edition: Edition) -> int:
+        return self.count(edition)
+
+
 class OutlivesItsServer(MemoryOnlineStore):
     def stands(self, edition: Edition) -> bool:
         return edition.generation in self.claimed.get(edition.ref, {})
@@ -193,6 +198,7 @@ BROKEN: dict[str, type[MemoryOnlineStore]] = {
     "a delta on another state is a conflict": AppliesToAnything,
     "collection keeps the live and the previous": CollectsThePrevious,
     "a half loaded generation is collected and cannot go on": LoadsForEver,
+    "a discarded generation leaves nothing and may be published again": KeepsTheDiscarded,
     "a load of another life is a conflict": OutlivesItsServer,
     "a late load never goes over a delta": LoadsOverADelta,
     "a load may be done again": LoadsOnce,

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from tiffin.core.errors import NotReady
+from tiffin.online.places import Shard
 from tiffin.online.redis import LOST, Client, Exchange, held
 from tiffin.online.requests import command
 from tiffin.online.retries import Retries
 
-__all__ = ["Batch", "GuardedLoad"]
+__all__ = ["Batch", "GuardedLoad", "guard_of"]
 
 MOVES = 100
 
@@ -27,14 +28,19 @@ class Batch:
     """Commands that are run whole or not at all.
 
     Args:
+        shard: where the rows stand.
         request: their bytes, without MULTI and EXEC.
         commands: how many they are.
-        done: called once they are done.
     """
 
+    shard: Shard
     request: bytes
     commands: int
-    done: Callable[[], None]
+
+
+def guard_of(registry: bytes, token: str) -> bytes:
+    """Two commands: watch the registry, and what it says of the token."""
+    return command(b"WATCH", registry) + command(b"HMGET", registry, token.encode(), b".life " + token.encode())
 
 
 class GuardedLoad:
@@ -42,7 +48,7 @@ class GuardedLoad:
 
     Args:
         client: of the server that holds the registry and the rows.
-        registry: the view's registry.
+        registry: the one that guards all batches.
         token, content, life: what the registry must say.
         refused: the error when it says something else.
     """
@@ -51,13 +57,14 @@ class GuardedLoad:
         self, client: Client, *, registry: bytes, token: str, content: str, life: str, refused: Callable[[], Exception], retries: Retries
     ) -> None:
         self.client = client
-        self.guard = command(b"WATCH", registry) + command(b"HMGET", registry, token.encode(), b".life")
+        self.guard = guard_of(registry, token)
         self.expected = [content.encode(), life.encode()]
         self.refused = refused
         self.retries = retries
         self.connection = ExitStack()
         self.wire: Exchange | None = None
         self.under_way: Batch | None = None
+        self.waiting: list[Callable[[], None]] = []
 
     def __enter__(self) -> GuardedLoad:
         try:
@@ -83,6 +90,18 @@ class GuardedLoad:
         except LOST as err:
             self.again(lambda: self.send(batch), err)
 
+    def then(self, act: Callable[[], None]) -> None:
+        """Called once all that was written so far is acknowledged."""
+        self.waiting.append(act)
+        if self.under_way is None:
+            self.tell()
+
+    def tell(self) -> None:
+        """All that was written is acknowledged."""
+        waiting, self.waiting = self.waiting, []
+        for act in waiting:
+            act()
+
     def settle(self) -> None:
         """Wait for the batch under way, and send it again as long as only the registry's other words changed."""
         batch, self.under_way = self.under_way, None
@@ -95,7 +114,7 @@ class GuardedLoad:
                 self.again(lambda: self.send(batch), err)
                 continue
             if done:
-                batch.done()
+                self.tell()
                 return
             self.send(batch)
         raise NotReady("loading rows: the registry of the view changes without end", fix="look for publishers that run in a loop")

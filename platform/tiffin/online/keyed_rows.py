@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from tiffin.core.errors import Invalid
 from tiffin.wire.columns import ends
-from tiffin.wire.rows import Packed, join_rows, split_rows, take_rows
+from tiffin.wire.packed import Packed, join_rows, split_rows, take_rows
 
-__all__ = ["KeyedRows", "batches", "event_units", "matrix_of"]
+__all__ = ["KeyedRows", "batches", "event_units"]
 
 EVENT_TIME = slice(2, 6)
-TOMBSTONE_NUMBER = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,17 +90,6 @@ def batches(blocks: Iterable[KeyedRows], size: int) -> Iterator[KeyedRows]:
             count += len(block) - start
     if held:
         yield joined(held)
-
-
-def matrix_of(packed: Packed) -> npt.NDArray[np.uint8] | None:
-    """`(rows, width)` of rows that are all of one length; else None."""
-    rows = len(packed)
-    if not rows or len(packed.data) % rows:
-        return None
-    width = len(packed.data) // rows
-    if not np.array_equal(packed.offsets, np.arange(rows + 1, dtype=np.int64) * width):
-        return None
-    return packed.data.reshape(rows, width)
 
 
 def event_units(rows: Packed) -> npt.NDArray[np.int64]:

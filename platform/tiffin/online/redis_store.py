@@ -1,31 +1,35 @@
-"""`OnlineStore` on one Redis or Valkey server."""
+"""`OnlineStore` on a Redis or Valkey server, or on a cluster of them."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from tiffin.core.digests import canonical_json
 from tiffin.core.errors import Conflict, Invalid, NotReady
 from tiffin.online.editions import Edition, LiveState
-from tiffin.online.guarded_load import Batch, GuardedLoad
+from tiffin.online.guarded_load import Batch
 from tiffin.online.keyed_rows import KeyedRows, batches
-from tiffin.online.places import generation_token, index_name, rows_prefix, tokens_key
-from tiffin.online.redis import LOST, Client, Exchange, NoScriptError, held, translated
-from tiffin.online.requests import bulks, command, header, pairs, sets_until, word
+from tiffin.online.places import Places, Shard, generation_token
+from tiffin.online.redis import Client, NoScriptError, held, translated
+from tiffin.online.requests import command, header, word
 from tiffin.online.retries import Retries
-from tiffin.online.row_index import batch_field, indexed, names_of, rows_of
-from tiffin.online.scripts import APPLY, CLAIM, FLIP, OWN, RETIRE
+from tiffin.online.row_index import batch_field, rows_of
+from tiffin.online.row_layouts import layout_of, probe
+from tiffin.online.row_removal import Removal
+from tiffin.online.scripts import CLAIM, CLAIM_SHARD, FLIP, OWN, READY, VANISH
+from tiffin.online.servers import OneServer, Servers
 from tiffin.online.store import Progress
-from tiffin.wire.keys import owner_key, pointer_key, registry_key, schema_key, state_key
+from tiffin.wire.packed import join_rows
 
 __all__ = ["RedisStore"]
 
 # 1,000 rows keep the server from its readers for 1 to 3 ms.
 BATCH = 1000
-REMOVED_AT_ONCE = 200
 PAUSE_S = 0.001
 SALTS = 32
 
@@ -36,50 +40,77 @@ def wall_us() -> int:
 
 
 class RedisStore:
-    """The publisher's side of a server; its user may write and script its own team's keys.
+    """The publisher's side; its user may write and script its own team's keys.
 
     Args:
-        client: from `tiffin.online.redis.connect`.
-        batch: rows per transaction or script: the longest that the server is kept from its readers.
+        servers: a client from `tiffin.online.redis.connect`, or a cluster.
+        batch: rows per transaction or script: the longest that a server is kept from its readers.
         pause_s: between two steps of a collection.
-        retries: when the connection is lost.
+        retries: when a connection is lost; a cluster brings its own.
         now_us: the wall in µs, by which the server drops rows of views with a time to live.
     """
 
     def __init__(
         self,
-        client: Client,
+        servers: Client | Servers,
         *,
         batch: int = BATCH,
         pause_s: float = PAUSE_S,
         retries: Retries | None = None,
         now_us: Callable[[], int] = wall_us,
     ) -> None:
-        self.client = client
+        self.servers: Servers = OneServer(servers, retries=retries or Retries()) if isinstance(servers, Client) else servers
         self.now_us = now_us
         self.batch = batch
         self.pause_s = pause_s
-        self.retries = retries or Retries()
-        self.scripts = {text: client.register_script(text) for text in (APPLY, CLAIM, FLIP, OWN, RETIRE)}
+
+    def places(self, team: str, view: str) -> Places:
+        """Where a view's words stand."""
+        return Places(team, view, self.servers.shards)
 
     def run(self, script: str, keys: Sequence[bytes], args: Sequence[bytes | str | int]) -> Any:
-        """One script, by its digest; the client sends its text when the server does not know it."""
-        return self.scripts[script](keys=list(keys), args=list(args))
+        """One script at the server of its first key."""
+        return self.servers.at(keys[0], lambda client: client.register_script(script)(keys=list(keys), args=list(args)))
 
     def state(self, team: str, view: str) -> LiveState | None:
+        places = self.places(team, view)
         with translated(f"reading the state of {team}/{view}"):
-            raw = self.client.get(state_key(team, view))
-        return LiveState.from_bytes(raw, name=f"{team}/{view}") if isinstance(raw, bytes) else None
+            raw: Any = self.servers.at(places.state, lambda client: client.get(places.state))
+            live = LiveState.from_bytes(raw, name=f"{team}/{view}") if raw is not None else None
+            if live is None or self.whole(live.current):
+                return live
+            self.run(VANISH, [places.state, places.pointer], [raw])
+        return self.state(team, view)
+
+    def whole(self, edition: Edition) -> bool:
+        """Whether every shard of a live generation stands; one server has lost all or nothing."""
+        if not edition.shards:
+            return True
+        shards = self.shards(edition)
+        marks: list[Any] = self.servers.each([shard.whole for shard in shards], lambda client, name: client.get(name))
+        return marks == [edition.life.encode()] * len(shards)
+
+    def shards(self, edition: Edition) -> list[Shard]:
+        """Where an edition's rows stand."""
+        return Places(edition.team, edition.view, edition.shards).rows(edition.generation)
 
     def claim(self, edition: Edition) -> Edition:
         team, view, content = edition.team, edition.view, edition.content
+        places = self.places(team, view)
+        if edition.buckets:
+            with translated(f"trying out the layout of {edition.ref}"):
+                self.servers.at(places.probe, lambda client: probe(client, places.probe, view=edition.ref))
         for salt in range(SALTS):
             token = generation_token(view, content, salt)
             with translated(f"claiming a generation of {edition.ref}"):
-                answer = self.run(OWN, [owner_key(team), tokens_key(team)], [team, token, view])
+                answer = self.run(OWN, [places.team_owner, places.tokens], [team, token, view])
                 if answer == 1:
-                    keys = [owner_key(team, view), registry_key(team, view)]
-                    answer = self.run(CLAIM, keys, [edition.ref, token, content, secrets.token_hex(8)])
+                    answer = self.run(CLAIM, [places.owner, places.registry], [edition.ref, token, content, secrets.token_hex(8)])
+                if isinstance(answer, list):
+                    life, home, sequence = answer
+                    claimed = edition.with_generation(token, life=(life or b"").decode(errors="replace"), shards=self.servers.shards)
+                    if self.claim_shards(claimed, [token, content, life or b"", home, sequence or b"0"]):
+                        return claimed
             if isinstance(answer, bytes):
                 owner = answer.decode(errors="replace")
                 raise Invalid(
@@ -87,104 +118,116 @@ class RedisStore:
                     fix=f"rename the view or the team; the names of {edition.ref!r} and {owner!r} hash alike",
                     context={"view": edition.ref, "owner": owner},
                 )
-            if isinstance(answer, list):
-                return edition.with_generation(token, life=answer[0].decode(errors="replace"))
         raise NotReady(f"view {edition.ref} has no free generation token after {SALTS} tries", fix="collect it, then publish again")
 
-    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
-        prefix = rows_prefix(edition.team, edition.view, edition.generation)
-        index, done = index_name(prefix), 0
-        with translated(f"loading {edition.ref}"):
-            standing = set(self.fields(index))
-            with GuardedLoad(
-                self.client,
-                registry=registry_key(edition.team, edition.view),
-                token=edition.generation,
-                content=edition.content,
-                life=edition.life,
-                refused=lambda: collected(edition),
-                retries=self.retries,
-            ) as guarded:
-                for rows in batches(blocks, self.batch):
-                    field, done = batch_field(done, rows), done + len(rows)
-                    if field in standing:
-                        progress(done, total)
-                        continue
-                    guarded.write(self.load_batch(edition, prefix, rows, field, lambda done=done: progress(done, total)))
+    def claim_shards(self, edition: Edition, words: list[Any]) -> bool:
+        """Tell every shard of a cluster; False when one of them is being swept, or has been overtaken."""
+        if not edition.shards:
+            return True
+        return all(self.run(CLAIM_SHARD, [shard.registry, shard.whole], words) == 1 for shard in self.shards(edition))
 
-    def load_batch(self, edition: Edition, prefix: bytes, rows: KeyedRows, field: bytes, done: Any) -> Batch:
-        """The rows, and their names in the index."""
-        entry = command(b"HSET", index_name(prefix), field, indexed(prefix, rows))
-        expires_ms = edition.expires_ms(rows.rows, now_us=self.now_us())
-        if expires_ms is None:
-            return Batch(header(1 + 2 * len(rows)) + word(b"MSET") + pairs(prefix, rows) + entry, 2, done)
-        return Batch(sets_until(prefix, rows, expires_ms) + entry, len(rows) + 1, done)
+    def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
+        layout, shards, done = layout_of(edition), self.shards(edition), 0
+        claim = {"token": edition.generation, "content": edition.content, "life": edition.life}
+        with translated(f"loading {edition.ref}"):
+            standing = [set(fields) for fields in self.indexed(shards)]
+            with self.servers.loader(shards, **claim, refused=lambda: collected(edition)) as loader:
+                for number, shard in enumerate(shards):
+                    if (listing := layout.listing(number, edition.shards)) is not None:
+                        loader.write(Batch(shard, command(b"HSET", shard.index, *listing), 1))
+                for rows in batches(blocks, self.block(edition)):
+                    layout.check(rows)
+                    start, done = done, done + len(rows)
+                    for number, part in self.parts(edition, rows):
+                        field = batch_field(start, part)
+                        if field not in standing[number]:
+                            stamps = edition.expires_ms(part.rows, now_us=self.now_us())
+                            loader.write(layout.load(shards[number], part, field=field, stamps=stamps))
+                    loader.then(lambda done=done: progress(done, total))  # type: ignore[misc]
+
+    def block(self, edition: Edition) -> int:
+        """Rows that are spread over the shards at a time."""
+        return self.batch * max(1, edition.shards // 4)
+
+    def parts(self, edition: Edition, rows: KeyedRows) -> Iterator[tuple[int, KeyedRows]]:
+        """Rows by the number of their shard, at most a batch each."""
+        if not edition.shards:
+            yield 0, rows
+            return
+        shard_of = layout_of(edition).shard_of(rows.keys, edition.shards)
+        order = np.argsort(shard_of, kind="stable")
+        bounds = np.searchsorted(shard_of[order], np.arange(edition.shards + 1))
+        for number in range(edition.shards):
+            for start in range(int(bounds[number]), int(bounds[number + 1]), self.batch):
+                yield number, rows.take(order[start : min(start + self.batch, int(bounds[number + 1]))])
+
+    def indexed(self, shards: Sequence[Shard]) -> list[list[bytes]]:
+        """The batches that stand in each shard."""
+        found: list[Any] = self.servers.each([shard.index for shard in shards], lambda client, name: client.hkeys(name))
+        return found
 
     def count(self, edition: Edition) -> int:
         with translated(f"counting rows of {edition.ref}"):
-            return sum(map(rows_of, self.fields(index_name(rows_prefix(edition.team, edition.view, edition.generation)))))
+            return sum(rows_of(field) for fields in self.indexed(self.shards(edition)) for field in fields)
 
     def rows(self, edition: Edition, keys: Sequence[bytes]) -> list[bytes | None]:
-        prefix = rows_prefix(edition.team, edition.view, edition.generation)
-        found: list[Any] = []
+        layout, shards = layout_of(edition), self.shards(edition)
+        found: list[bytes | None] = [None] * len(keys)
+        shard_of = layout.shard_of(join_rows(keys), edition.shards) if edition.shards else np.zeros(len(keys), dtype=np.int64)
         with translated(f"reading rows of {edition.ref}"):
-            for start in range(0, len(keys), self.batch):
-                found += self.client.mget([prefix + key for key in keys[start : start + self.batch]])
+            for number in np.unique(shard_of).tolist():
+                shard, places = shards[number], np.flatnonzero(shard_of == number).tolist()
+                for start in range(0, len(places), self.batch):
+                    some = places[start : start + self.batch]
+                    asked = [keys[place] for place in some]
+                    rows = self.servers.at(shard.registry, lambda client, shard=shard, asked=asked: layout.read(client, shard, asked))  # type: ignore[misc]
+                    for place, row in zip(some, rows, strict=True):
+                        found[place] = row
         return found
 
     def apply(self, edition: Edition, blocks: Iterable[KeyedRows], *, expected: LiveState, total: int, progress: Progress) -> int:
-        prefix = rows_prefix(edition.team, edition.view, edition.generation)
-        keys = word(registry_key(edition.team, edition.view)) + word(index_name(prefix))
-        fence = word(expected.current.life.encode()) + word(b"%d" % expected.sequence)
+        layout, shards = layout_of(edition), self.shards(edition)
+        fence = [word(item) for item in (edition.generation.encode(), expected.current.life.encode(), b"%d" % expected.sequence)]
         written = done = 0
         with translated(f"writing a delta of {edition.ref}"):
             if self.state(edition.team, edition.view) != expected:
                 raise moved(edition)
-            for rows in batches(blocks, self.batch):
-                expires_ms = edition.expires_ms(rows.rows, now_us=self.now_us())
-                words = [keys, bulks(prefix, rows.keys), fence, word(b"0" if expires_ms is None else b"1"), bulks(b"", rows.rows)]
-                if expires_ms is not None:
-                    words += [word(b"%d" % stamp) for stamp in expires_ms.tolist()]
-                count = 2 + len(rows), 3 + len(rows) * (1 if expires_ms is None else 2)
-                answer = self.evaluate(APPLY, b"".join(words), *count)
-                if answer == -1:
-                    raise moved(edition)
-                written += answer
+            for rows in batches(blocks, self.block(edition)):
+                layout.check(rows)
+                for number, part in self.parts(edition, rows):
+                    shard = shards[number]
+                    delta = layout.delta(shard, part, stamps=edition.expires_ms(part.rows, now_us=self.now_us()))
+                    words = [word(b"%d" % (2 + len(part))), word(shard.registry), word(shard.index), delta.names, *fence, delta.arguments]
+                    answer = self.evaluate(shard, delta.script, b"".join(words), 1 + 2 + len(part) + len(fence) + delta.count)
+                    if answer == -1:
+                        raise moved(edition)
+                    if answer == -2:
+                        raise crowded(edition)
+                    written += answer
                 done += len(rows)
                 progress(done, total)
         return written
 
-    def evaluate(self, script: str, words: bytes, keys: int, count: int) -> Any:
-        """One script over words that were built elsewhere: `keys` names, `count` arguments."""
-        sha = self.scripts[script].sha.encode()
-        request = header(3 + keys + count) + word(b"EVALSHA") + word(sha) + word(b"%d" % keys) + words
+    def evaluate(self, shard: Shard, script: str, words: bytes, count: int) -> Any:
+        """One script over words that were built elsewhere, `count` of them."""
 
-        def ask(wire: Exchange) -> Any:
-            wire.send(request)
-            return wire.receive(1)[0]
+        def ask(client: Client) -> Any:
+            sha = client.register_script(script).sha.encode()
+            request = header(2 + count) + word(b"EVALSHA") + word(sha) + words
+            for _ in range(2):
+                try:
+                    with held(client) as wire:
+                        wire.send(request)
+                        return wire.receive(1)[0]
+                except NoScriptError:
+                    client.script_load(script)
+            raise NotReady("the online store forgets its scripts at once", fix="does something run SCRIPT FLUSH there?")
 
-        try:
-            return self.exchange(ask)
-        except NoScriptError:
-            self.client.script_load(script)
-            return self.exchange(ask)
-
-    def exchange(self, ask: Callable[[Exchange], Any]) -> Any:
-        """Something that may be done twice, on a connection of the pool."""
-        for pause in (*self.retries.pauses(), None):
-            try:
-                with held(self.client) as wire:
-                    return ask(wire)
-            except LOST:
-                if pause is None:
-                    raise
-                self.retries.sleep(pause)
-        raise AssertionError("unreachable")
+        return self.servers.at(shard.registry, ask)
 
     def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
-        team, view = edition.team, edition.view
+        places = self.places(edition.team, edition.view)
         new = LiveState(edition, None) if expected is None else expected.after(edition)
-        keys = [state_key(team, view), registry_key(team, view), pointer_key(team, view), schema_key(team, view, edition.schema.digest)]
         words: list[bytes | str | int] = [
             b"" if expected is None else expected.to_bytes(),
             new.to_bytes(),
@@ -196,7 +239,11 @@ class RedisStore:
             new.sequence,
         ]
         with translated(f"making a generation of {edition.ref} live"):
-            answer = self.run(FLIP, keys, words)
+            if edition.shards and (expected is None or expected.current.generation != edition.generation):
+                ready = [edition.generation, edition.life]
+                if not all(self.run(READY, [shard.registry, shard.whole], ready) == 1 for shard in self.shards(edition)):
+                    raise collected(edition)
+            answer = self.run(FLIP, [places.state, places.registry, places.pointer, places.schema(edition.schema.digest)], words)
         if answer == 0:
             raise moved(edition)
         if answer == -1:
@@ -207,49 +254,26 @@ class RedisStore:
         live = self.state(team, view)
         if live is None:
             return 0
-        kept = {live.current.generation} | ({live.previous.generation} if live.previous is not None else set())
-        registry = registry_key(team, view)
-        removed = 0
+        removal = Removal(self.servers, self.places(team, view), pause_s=self.pause_s, progress=progress)
         with translated(f"collecting {team}/{view}"):
-            dead = sorted(token for token in self.fields(registry) if not token.startswith(b".") and token.decode() not in kept)
-            for token in dead:
-                if self.run(RETIRE, [state_key(team, view), registry], [live.to_bytes(), token]) != 1:
+            for token in removal.tokens():
+                if token not in kept(live) and not removal.remove(token, expected=live):
                     break  # another publisher is at work: it will collect
-                removed += self.remove(rows_prefix(team, view, token.decode()), removed, f"{team}/{view}", progress)
-                self.client.hdel(registry, token)
-                self.client.hdel(tokens_key(team), token)
-        return removed
+        return removal.removed
 
     def discard(self, edition: Edition) -> int:
-        team, view, token = edition.team, edition.view, edition.generation
-        live, registry = self.state(team, view), registry_key(team, view)
-        if live is not None and token in {kept.generation for kept in (live.current, live.previous) if kept is not None}:
+        live = self.state(edition.team, edition.view)
+        if live is not None and edition.generation in kept(live):
             return 0
+        removal = Removal(self.servers, self.places(edition.team, edition.view), pause_s=self.pause_s, progress=lambda done, total: None)
         with translated(f"removing rows of {edition.ref}"):
-            if self.run(RETIRE, [state_key(team, view), registry], [b"" if live is None else live.to_bytes(), token]) != 1:
-                return 0  # another publisher is at work: it will collect
-            removed = self.remove(rows_prefix(team, view, token), 0, edition.ref, lambda done, total: None)
-            self.client.hdel(registry, token)
-            self.client.hdel(tokens_key(team), token)
-        return removed
+            removal.remove(edition.generation, expected=live)
+        return removal.removed
 
-    def remove(self, prefix: bytes, before: int, view: str, progress: Progress) -> int:
-        """Every row under a prefix, a few at a time and with pauses, batch by batch of the index; the index goes last."""
-        index, removed = index_name(prefix), 0
-        for field in self.fields(index):
-            value: Any = self.client.hget(index, field)
-            names = names_of(prefix, value or b"\0", view=view)
-            for start in range(0, len(names), REMOVED_AT_ONCE):
-                removed += self.client.unlink(*names[start : start + REMOVED_AT_ONCE])
-                progress(before + removed, before + removed)
-                time.sleep(self.pause_s)
-        self.client.unlink(index)
-        return removed
 
-    def fields(self, name: bytes) -> list[bytes]:
-        """The fields of one of our hashes."""
-        found: Any = self.client.hkeys(name)
-        return list(found)
+def kept(live: LiveState) -> set[str]:
+    """The generations whose rows may not be removed."""
+    return {edition.generation for edition in (live.current, live.previous) if edition is not None}
 
 
 def moved(edition: Edition) -> Conflict:
@@ -267,4 +291,13 @@ def collected(edition: Edition) -> Conflict:
         f"view {edition.ref}: its new rows were removed while it was published (by another publisher, or the server was emptied)",
         fix="publish again",
         context={"view": edition.ref, "manifest": edition.manifest},
+    )
+
+
+def crowded(edition: Edition) -> Invalid:
+    """A bucket is full."""
+    return Invalid(
+        f"view {edition.ref}: a delta adds more keys than the {edition.buckets} buckets of its generation have room for",
+        fix="publish a whole generation: it gets as many buckets as it needs",
+        context={"view": edition.ref, "buckets": edition.buckets},
     )

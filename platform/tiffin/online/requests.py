@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from tiffin.online.keyed_rows import KeyedRows, matrix_of
-from tiffin.wire.rows import Packed
+from tiffin.online.keyed_rows import KeyedRows
+from tiffin.wire.packed import Packed
 
-__all__ = ["bulks", "command", "header", "pairs", "sets_until"]
+__all__ = ["bulks", "command", "fields", "header", "pairs", "sets_until", "word"]
 
 Bytes = npt.NDArray[np.uint8]
 MS_DIGITS = 13
@@ -52,7 +52,7 @@ def pieces(packed: Packed) -> list[bytes]:
 
 def bulks(prefix: bytes, items: Packed) -> bytes:
     """`prefix + item` of every item, as words one after the other."""
-    matrix = matrix_of(items)
+    matrix = items.matrix
     if matrix is not None:
         return row(b"$%d\r\n" % (len(prefix) + matrix.shape[1]) + prefix, matrix, END)
     return b"".join(b"$%d\r\n%b%b\r\n" % (len(prefix) + len(item), prefix, item) for item in pieces(items))
@@ -60,7 +60,7 @@ def bulks(prefix: bytes, items: Packed) -> bytes:
 
 def pairs(prefix: bytes, rows: KeyedRows) -> bytes:
     """`prefix + key`, row, for every row: the words of an MSET."""
-    keys, values = matrix_of(rows.keys), matrix_of(rows.rows)
+    keys, values = rows.keys.matrix, rows.rows.matrix
     if keys is not None and values is not None:
         return row(b"$%d\r\n" % (len(prefix) + keys.shape[1]) + prefix, keys, b"\r\n$%d\r\n" % values.shape[1], values, END)
     items = zip(pieces(rows.keys), pieces(rows.rows), strict=True)
@@ -80,7 +80,7 @@ def sets_until(prefix: bytes, rows: KeyedRows, expires_ms: npt.NDArray[np.int64]
         expires_ms: `(rows,)`, positive, below 10**13.
     """
     stamps = digits(expires_ms)
-    keys, values = matrix_of(rows.keys), matrix_of(rows.rows)
+    keys, values = rows.keys.matrix, rows.rows.matrix
     begin, until = b"*5\r\n$3\r\nSET\r\n", b"\r\n$4\r\nPXAT\r\n$%d\r\n" % MS_DIGITS
     if keys is not None and values is not None:
         name = b"$%d\r\n" % (len(prefix) + keys.shape[1]) + prefix
@@ -89,4 +89,20 @@ def sets_until(prefix: bytes, rows: KeyedRows, expires_ms: npt.NDArray[np.int64]
     return b"".join(
         b"%b$%d\r\n%b%b\r\n$%d\r\n%b%b%b\r\n" % (begin, len(prefix) + len(key), prefix, key, len(value), value, until, stamp.tobytes())
         for key, value, stamp in items
+    )
+
+
+def fields(prefix: bytes, buckets: Bytes, rows: KeyedRows) -> bytes:
+    """An `HSET bucket key row` for every row: many commands.
+
+    Args:
+        buckets: `(rows, 4)`, what stands behind the prefix in the bucket's name.
+    """
+    begin = b"*4\r\n$4\r\nHSET\r\n$%d\r\n" % (len(prefix) + buckets.shape[1]) + prefix
+    keys, values = rows.keys.matrix, rows.rows.matrix
+    if keys is not None and values is not None:
+        return row(begin, buckets, b"\r\n$%d\r\n" % keys.shape[1], keys, b"\r\n$%d\r\n" % values.shape[1], values, END)
+    items = zip(buckets, pieces(rows.keys), pieces(rows.rows), strict=True)
+    return b"".join(
+        b"%b%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (begin, bucket.tobytes(), len(key), key, len(value), value) for bucket, key, value in items
     )

@@ -2,7 +2,7 @@
 
 One hash a generation; a field is one batch, called `<what>+<rows>`, its value is `codec u8 | names`. Codec 0: `length u32 |
 name` of each. Codec 1: zlib over `width u32 | keys`, the keys' bytes column by column: rows are sorted, so a column
-hardly changes and a name costs a fraction of a byte.
+hardly changes and a name costs a fraction of a byte. Codec 2: `first u32 | last u32 | step u32`, the numbers of buckets.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import zlib
 import numpy as np
 
 from tiffin.core.errors import Corrupt
-from tiffin.online.keyed_rows import KeyedRows, matrix_of
-from tiffin.wire.rows import split_rows
+from tiffin.online.dense import bucket_name
+from tiffin.online.keyed_rows import KeyedRows
+from tiffin.wire.packed import split_rows
 
-__all__ = ["batch_field", "indexed", "names_of", "rows_of"]
+__all__ = ["NO_ROWS", "all_buckets", "batch_field", "indexed", "names_of", "rows_of"]
 
-PLAIN, COLUMNS = b"\0", b"\1"
+PLAIN, COLUMNS, BUCKETS = b"\0", b"\1", b"\2"
+NO_ROWS = PLAIN
 
 
 def batch_field(start: int, rows: KeyedRows) -> bytes:
@@ -34,12 +36,17 @@ def rows_of(field: bytes) -> int:
 
 def indexed(prefix: bytes, rows: KeyedRows) -> bytes:
     """The value of a batch's field."""
-    matrix = matrix_of(rows.keys)
+    matrix = rows.keys.matrix
     if matrix is None:
         names = [prefix + key for key in split_rows(rows.keys)]
         return PLAIN + b"".join(len(name).to_bytes(4, "little") + name for name in names)
     columns = np.ascontiguousarray(matrix.T).tobytes()
     return COLUMNS + zlib.compress(matrix.shape[1].to_bytes(4, "little") + columns, 1)
+
+
+def all_buckets(first: int, end: int, step: int) -> bytes:
+    """The value that lists every `step`-th bucket from `first` to before `end`."""
+    return BUCKETS + b"".join(number.to_bytes(4, "little") for number in (first, end, step))
 
 
 def names_of(prefix: bytes, value: bytes, *, view: str) -> list[bytes]:
@@ -55,6 +62,9 @@ def names_of(prefix: bytes, value: bytes, *, view: str) -> list[bytes]:
             matrix = np.ascontiguousarray(np.frombuffer(raw, dtype=np.uint8, offset=4).reshape(width, -1).T)
             joined = matrix.tobytes()
             return [prefix + joined[at : at + width] for at in range(0, len(joined), width)]
+        if value[:1] == BUCKETS and len(value) == 13:
+            first, end, step = (int.from_bytes(value[at : at + 4], "little") for at in (1, 5, 9))
+            return [bucket_name(prefix, number) for number in range(first, end, step)]
         found, at = [], 1
         while value[:1] == PLAIN and at < len(value):
             size = int.from_bytes(value[at : at + 4], "little")

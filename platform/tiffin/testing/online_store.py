@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class Case:
 
     Args:
         older, rows, newer: `(keys,)` packed rows each.
+        buckets: of the layout "dense"; 0: one value per row.
     """
 
     name: str
@@ -47,29 +49,30 @@ class Case:
     older: list[bytes]
     rows: list[bytes]
     newer: list[bytes]
+    buckets: int = 0
 
 
-def make_case(name: str, schema: RowSchema, keys: list[bytes], packed: Packed) -> Case:
+def make_case(name: str, schema: RowSchema, keys: list[bytes], packed: Packed, *, buckets: int = 0) -> Case:
     """The rows, and the same values an event-time unit before and after."""
     columns, event_time_us = unpack(schema, packed)
     ages = [split_rows(pack(schema, columns, event_time_us + shift * schema.unit_us)) for shift in (-1, 0, 1)]
-    return Case(name, schema, keys, *ages)
+    return Case(name, schema, keys, ages[0], ages[1], ages[2], buckets)
 
 
 def generated_cases(seed: int) -> Iterator[Case]:
     """A few rows with difficult keys, and more than one batch of plain ones."""
     random = np.random.default_rng(seed)
     schema = RowSchema(7, (Column("number", "f32"), Column("text", "str:30")))
-    difficult = ["", "*", "[a-z]*", "{tag}", "a b", "a\0b", "\0", "é", "東京", "\r\n", "x" * 300, "?", "\\"]
+    long, difficult = "x" * 300, ["", "*", "[a-z]*", "{tag}", "a b", "a\0b", "\0", "é", "東京", "\r\n", "?", "\\"]
     many = [f"key {number}" for number in random.permutation(2345).tolist()]
-    for name, names in (("difficult keys", difficult), ("many keys", many)):
+    for name, names, buckets in (("difficult keys", [*difficult, long], 0), ("many keys", many, 0), ("dense", [*difficult, *many], 20)):
         columns: dict[str, Values | Ragged] = {
             "number": Values(random.normal(size=len(names))),
             "text": strings([text[:7] for text in names]),
         }
         # at 2**31, where a signed comparison would go wrong
         times = (2**31 - np.arange(len(names)) % 2) * schema.unit_us
-        yield make_case(name, schema, encode_keys([("id", "string")], {"id": names})[0], pack(schema, columns, times))
+        yield make_case(name, schema, encode_keys([("id", "string")], {"id": names})[0], pack(schema, columns, times), buckets=buckets)
 
 
 def read_cases(folder: Path) -> Iterator[Case]:
@@ -92,7 +95,8 @@ class Counted:
 def make_edition(case: Case, view: str, rows: Sequence[bytes], *, deltas: tuple[str, ...] = ()) -> Edition:
     """An edition of these rows that nobody has claimed."""
     base = digest_bytes(b"".join(rows))
-    return Edition(TEAM, view, "", digest_bytes(f"{view} {base} {deltas}".encode()), base, deltas, case.schema, 1, None, None)
+    manifest = digest_bytes(f"{view} {base} {deltas}".encode())
+    return Edition(TEAM, view, "", manifest, base, deltas, case.schema, 1, None, None, buckets=case.buckets)
 
 
 def new_view() -> str:
@@ -248,6 +252,21 @@ def a_half_loaded_generation_is_collected_and_cannot_go_on(store: OnlineStore, c
     publish(store, case, view, case.newer)
 
 
+def a_discarded_generation_leaves_nothing_and_may_be_published_again(store: OnlineStore, case: Case) -> None:
+    for something_is_live in (False, True):
+        view = new_view()
+        if something_is_live:
+            publish(store, case, view, case.rows)
+        edition = store.claim(make_edition(case, view, case.newer))
+        load(store, edition, case.keys, case.newer)
+        assert store.discard(edition) == len(case.keys), "rows of a discarded generation are not counted"
+        assert store.rows(edition, case.keys) == [None] * len(case.keys), "rows of a discarded generation are left"
+        must_conflict(partial(load, store, edition, case.keys, case.newer), what="more rows of a discarded generation")
+        live = publish(store, case, view, case.newer).current
+        assert store.discard(live) == 0, "the live generation was discarded"
+        assert store.rows(live, case.keys) == case.newer, "rows are missing of what was discarded before"
+
+
 def a_load_of_another_life_is_a_conflict(store: OnlineStore, case: Case) -> None:
     view = new_view()
     edition = replace(store.claim(make_edition(case, view, case.rows)), life="another life")
@@ -331,6 +350,7 @@ RULES: Mapping[str, Rule] = {
         a_delta_on_another_state_is_a_conflict,
         collection_keeps_the_live_and_the_previous,
         a_half_loaded_generation_is_collected_and_cannot_go_on,
+        a_discarded_generation_leaves_nothing_and_may_be_published_again,
         a_load_of_another_life_is_a_conflict,
         a_late_load_never_goes_over_a_delta,
         a_load_may_be_done_again,
