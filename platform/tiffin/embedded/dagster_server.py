@@ -11,6 +11,7 @@ from typing import Any
 from tiffin.core.errors import NotReady
 
 __all__ = [
+    "EVENT_BATCHES",
     "broken_locations",
     "daemon_command",
     "daemon_trouble",
@@ -26,6 +27,12 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+# its base_dir is where Dagster's own would be
+event_log_storage:
+  module: tiffin.orchestration.event_storage
+  class: BatchedSqliteEventLogStorage
+  config:
+    base_dir: BASE_DIR
 run_coordinator:
   module: dagster._core.run_coordinator
   class: QueuedRunCoordinator
@@ -42,6 +49,8 @@ schedules:
 code_servers:
   local_startup_timeout: 180
 """
+# what makes Dagster hand over the events of a ranged run as batches (tiffin.orchestration.event_storage)
+EVENT_BATCHES = {"DAGSTER_EVENT_BATCH_SIZE": "1000"}
 LOCATIONS = (
     "{workspaceOrError{... on Workspace{locationEntries{name loadStatus "
     "locationOrLoadError{__typename ... on PythonError{message causes{message}}}}}}}"
@@ -54,7 +63,7 @@ DAEMONS = "{instance{daemonHealth{allDaemonStatuses{daemonType required healthy 
 def write_instance(folder: Path) -> None:
     """`dagster.yaml` of a persistent SQLite instance without telemetry."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text(INSTANCE)
+    (folder / "dagster.yaml").write_text(INSTANCE.replace("BASE_DIR", json.dumps(str(folder / "history" / "runs"))))
 
 
 def program(name: str) -> Path:

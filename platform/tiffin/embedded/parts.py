@@ -268,7 +268,8 @@ def serving_environment(place: Place) -> dict[str, str]:
 def step_environment(place: Place) -> dict[str, str]:
     """Where Dagster and jailed Python keep what they write."""
     cache = place.step_cache
-    return {"DAGSTER_HOME": str(place.home / "dagster"), "XDG_CACHE_HOME": str(cache), "PYTHONPYCACHEPREFIX": str(cache / "pycache")}
+    folders = {"DAGSTER_HOME": str(place.home / "dagster"), "XDG_CACHE_HOME": str(cache), "PYTHONPYCACHEPREFIX": str(cache / "pycache")}
+    return {**folders, **dagster_server.EVENT_BATCHES}
 
 
 def step_folders(place: Place) -> list[Path]:
