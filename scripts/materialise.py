@@ -4,6 +4,9 @@ Independent of the library: it talks GraphQL to a running webserver and knows as
 that says. An asset is out of date when it (or one of its partitions) was never materialised, its
 code version changed, or an asset it depends on was materialised after it. Assets of one code
 location that can be materialised together share a run; a partitioned one runs as a single range.
+
+With `--latest N` an asset of more than N partitions is driven over its latest N alone, and counts as
+complete with N of them.
 """
 
 from __future__ import annotations
@@ -166,7 +169,13 @@ def read_asset(node: Mapping[str, Any]) -> Asset:
     )
 
 
-def reasons(assets: Mapping[Key, Asset]) -> dict[Key, str]:
+def wanted_of(asset: Asset, latest: int | None) -> int:
+    """How many partitions make it complete; 1 for an asset without partitions."""
+    whole = 1 if asset.partitions is None else asset.partitions
+    return whole if latest is None else min(whole, latest)
+
+
+def reasons(assets: Mapping[Key, Asset], *, latest: int | None = None) -> dict[Key, str]:
     """Why an asset must be materialised; fresh assets are not in the answer.
 
     An asset downstream of one that will run must run too.
@@ -174,7 +183,7 @@ def reasons(assets: Mapping[Key, Asset]) -> dict[Key, str]:
     found: dict[Key, str] = {}
     for key in in_order(assets):
         asset = assets[key]
-        wanted = 1 if asset.partitions is None else asset.partitions
+        wanted = wanted_of(asset, latest)
         upstream = [assets[up] for up in asset.upstream if up in assets]
         running = next((up.name for up in upstream if up.key in found), None)
         newer = next((up.name for up in upstream if up.made_at and asset.made_at and up.made_at > asset.made_at), None)
@@ -255,19 +264,19 @@ def wait(dagster: Dagster, run: Run, progress: Progress, task: Any, timeout_s: f
         time.sleep(POLL_S)
 
 
-def drive(dagster: Dagster, progress: Progress, *, timeout_s: float) -> tuple[list[Run], dict[Key, Asset]]:
+def drive(dagster: Dagster, progress: Progress, *, timeout_s: float, latest: int | None = None) -> tuple[list[Run], dict[Key, Asset]]:
     """Launch stage by stage what is out of date; returns the runs and the assets as they are then.
 
     Raises Failed with the failing step's own words.
     """
     dagster.wait_loaded(timeout_s)
     assets = dagster.assets()
-    why, runs = reasons(assets), []
+    why, runs = reasons(assets, latest=latest), []
     for stage in stages(assets):
         due = [asset for asset in stage if asset.key in why]
         if not due:
             continue
-        partitions = None if due[0].partitions is None else dagster.partition_keys(due[0].key)
+        partitions = None if due[0].partitions is None else dagster.partition_keys(due[0].key)[-wanted_of(due[0], latest) :]
         names = tuple(asset.name for asset in due)
         task = progress.add_task(", ".join(names), total=len(due) * (len(partitions) if partitions else 1))
         for asset in due:
@@ -294,6 +303,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--home", type=Path, default=Path(".tiffin"), help="folder of the running stack")
     parser.add_argument("--endpoint", help="URL of another Dagster webserver")
+    parser.add_argument("--latest", type=int, metavar="N", help="of an asset with more than N partitions, drive the latest N")
     parser.add_argument("--timeout-s", type=float, default=1800.0, help="longest wait for one run")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
     arguments = parser.parse_args()
@@ -303,7 +313,7 @@ def main() -> int:
     result: dict[str, Any]
     try:
         with Progress(*columns, console=console) as progress:
-            runs, assets = drive(dagster, progress, timeout_s=arguments.timeout_s)
+            runs, assets = drive(dagster, progress, timeout_s=arguments.timeout_s, latest=arguments.latest)
     except Failed as err:
         Console(stderr=True).print(str(err), style="red", highlight=False, markup=False, soft_wrap=True)
         result, code = {"ok": False, "error": str(err)}, 1
