@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
 from tiffin.core.errors import Denied, NotReady
 from tiffin.embedded.seaweed import Seaweed
 from tiffin.storage.delta import DeltaStore
-from tiffin.storage.tables import TableStore
+from tiffin.storage.tables import StagesFiles, TableStore
 from tiffin.testing.table_store import CASES, Case, check_table_store, rows_of_day, run_random_program
 
 
@@ -52,6 +53,16 @@ def test_a_year_of_days_is_one_commit_and_its_repetition_none(store: TableStore,
     assert (first.version, len(first.changed)) == (0, len(days))
     assert (again.version, again.changed) == (0, ())
     assert store.read(f"{fresh}/year").equals(table.select(store.read(f"{fresh}/year").column_names))
+
+
+def test_an_engine_gets_the_files_of_a_version(store: TableStore, fresh: str, tmp_path: Path) -> None:
+    assert isinstance(store, StagesFiles)
+    for values in ([1, 2], [3]):
+        store.replace(f"{fresh}/raw", rows_of_day(None, values), partitions=None)
+
+    paths = store.local_files(f"{fresh}/raw", version=0, folder=tmp_path)
+
+    assert [pq.read_table(path, partitioning=None)["value"].to_pylist() for path in paths] == [[1, 2]]
 
 
 def test_plain_deltalake_reads_what_is_written_to_a_bucket(seaweed: Seaweed, fresh: str) -> None:

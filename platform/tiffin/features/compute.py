@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tiffin.core.errors import Invalid, nearest
+from tiffin.core.errors import Invalid, Unsupported, nearest
 from tiffin.core.units import from_us, to_us
-from tiffin.engines.arrow import ArrowEngine
-from tiffin.engines.duckdb import DuckEngine
+from tiffin.engines.engine import Cut, Parameters, RangeEngine, TableFiles, find_engine
 from tiffin.features.arrow_values import to_arrow, to_values
 from tiffin.features.bounds import refuse_outside
 from tiffin.features.partitions import Window
 from tiffin.features.source_rows import ViewRows
 from tiffin.features.view import FeatureView
+from tiffin.storage.tables import StagesFiles, TableStore
 from tiffin.wire.encodings import Values, canonical
 from tiffin.wire.schema import Column
 
@@ -30,27 +33,74 @@ KEY_ARROW = {"string": pa.string(), "int8": pa.int8(), "int16": pa.int16(), "int
 
 
 class ViewEngine:
-    """A view's transform on the engine that its code asks for; made once for many windows."""
+    """A view's transform on its engine; made once for many windows."""
 
     def __init__(self, view: FeatureView) -> None:
         self.view = view
-        self.sql = DuckEngine() if view.sql is not None else None
-        self.python = ArrowEngine()
+        self.engine = find_engine(view.engine_name)
+        self.code = called(view) if view.sql is None else view.sql
 
     def transformed(self, window: Window, rows: pa.Table, inputs: Mapping[str, pa.Table]) -> pa.Table:
         """What the team's code makes of `rows` and the view's other tables, unchecked."""
-        subject = subject_of(self.view, window)
         tables = {self.view.source.table: rows, **inputs}
-        if self.sql is not None:
-            assert self.view.sql is not None
-            return self.sql.transform(self.view.sql, tables, {"start": window.start, "end": window.end}, subject=subject)
-        transform = self.view.transform
-        assert transform is not None
-        return self.python.transform(lambda _, __: transform(rows, window, **inputs), tables, {}, subject=subject)
+        return self.engine.transform(self.code, tables, told(self.view, window), subject=subject_of(self.view, window))
 
     def compute(self, window: Window, rows: pa.Table, inputs: Mapping[str, pa.Table]) -> pa.Table:
         """`compute` over rows that were sliced already."""
         return canonical_rows(self.view, window, self.transformed(window, rows, inputs))
+
+    def compute_all(self, windows: Sequence[Window], tables: TableStore, rows: ViewRows | None) -> Iterator[pa.Table]:
+        """Each window's rows, in order: by files where engine and store can, else over Arrow in memory.
+
+        Args:
+            rows: the view's tables, when they have been read already; files are then those of the same versions.
+        """
+        if not isinstance(self.engine, RangeEngine):
+            found = rows or ViewRows.read(self.view, tables)
+            for window in windows:
+                yield self.compute(window, found.given(window), found.beside(window))
+            return
+        versions = ViewRows.pinned(self.view, tables) if rows is None else rows.versions
+        with tempfile.TemporaryDirectory(prefix="tiffin-") as folder:
+            files = staged(self.view, tables, versions, Path(folder))
+            results = self.engine.transform_range(self.code, files, [cut(self.view, window) for window in windows])
+            for window, result in zip(windows, results, strict=True):
+                yield canonical_rows(self.view, window, result)
+
+
+def called(view: FeatureView) -> Callable[[Mapping[str, Any], Parameters], Any]:
+    """The team's function as an engine calls it: rows, window, and a keyword for each input."""
+    transform = view.transform
+    assert transform is not None
+    return lambda tables, told: transform(
+        tables[view.source.table], told["window"], **{one.table: tables[one.table] for one in view.inputs}
+    )
+
+
+def told(view: FeatureView, window: Window) -> Parameters:
+    """What code is told beside its tables: `$start` and `$end` in SQL, the window in Python."""
+    return {"window": window} if view.sql is None else {"start": window.start, "end": window.end}
+
+
+def cut(view: FeatureView, window: Window) -> Cut:
+    """A window as an engine that reads files takes it; the same bounds as `ViewRows`."""
+    bounds: dict[str, tuple[datetime | None, datetime]] = {one.table: (None, window.end) for one in view.inputs}
+    return Cut({view.source.table: (window.end - view.lookback, window.end), **bounds}, told(view, window), subject_of(view, window))
+
+
+def staged(view: FeatureView, tables: TableStore, versions: Mapping[str, int], folder: Path) -> dict[str, TableFiles]:
+    """The files of a view's tables, by the name that its code uses."""
+    if not isinstance(tables, StagesFiles):
+        raise Unsupported(
+            f"view {view.name!r} runs on {view.engine_name!r}, which reads tables by their files, and {tables!r} gives none",
+            fix="use a table store that does, or another engine",
+        )
+    found = {}
+    for one in (view.source, *view.inputs):
+        copies = folder / one.table
+        copies.mkdir()
+        found[one.table] = TableFiles(tables.local_files(one.name, version=versions[one.name], folder=copies), one.time)
+    return found
 
 
 def compute(view: FeatureView, window: Window, rows: pa.Table, inputs: Mapping[str, pa.Table] | None = None) -> pa.Table:

@@ -66,12 +66,12 @@ def materialise(
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise Invalid(f"view {view.name!r}: partition {twice[0]!r} is asked for twice", fix="name each window once")
-    rows = rows or ViewRows.read(view, tables)
-    engine = ViewEngine(view)
-    parts, made = [], 0
+    parts: list[pa.Table] = []
+    made = 0
+    results = ViewEngine(view).compute_all(windows, tables, rows)
     for done, window in enumerate(windows, start=1):
         try:
-            parts.append(engine.compute(window, rows.given(window), rows.beside(window)))
+            parts.append(next(results))
         except PlatformError as err:
             err.context.setdefault("partition", window.partition)  # a backfill is cut there
             raise

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from tiffin.core.errors import Invalid, nearest
+from tiffin.core.errors import Invalid, NotFound, nearest
 from tiffin.core.units import to_us
 from tiffin.features.partitions import Window
 from tiffin.features.view import FeatureView, Source
@@ -56,11 +56,16 @@ class SourceRows:
 
 @dataclass(frozen=True, slots=True)
 class ViewRows:
-    """What a view is computed from: its source, and further tables by the name that its code uses."""
+    """What a view is computed from: its source, and further tables by the name that its code uses.
+
+    Args:
+        versions: of the tables, by their full names, when they were read from a store.
+    """
 
     view: FeatureView
     source: SourceRows
     inputs: Mapping[str, SourceRows] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, view: FeatureView, rows: pa.Table, inputs: Mapping[str, pa.Table] | None = None) -> Self:
@@ -74,7 +79,25 @@ class ViewRows:
     @classmethod
     def read(cls, view: FeatureView, tables: TableStore) -> Self:
         """From the tables as they are now. Raises NotFound when one has not landed."""
-        return cls.of(view, tables.read(view.source.name), {one.table: tables.read(one.name) for one in view.inputs})
+        versions = cls.pinned(view, tables)
+        rows = {name: tables.read(name, version=version) for name, version in versions.items()}
+        found = cls.of(view, rows[view.source.name], {one.table: rows[one.name] for one in view.inputs})
+        return replace(found, versions=versions)
+
+    @staticmethod
+    def pinned(view: FeatureView, tables: TableStore) -> dict[str, int]:
+        """The current version of each table, by its full name. Raises NotFound when one has not landed."""
+        found = {}
+        for one in (view.source, *view.inputs):
+            version = tables.version(one.name)
+            if version is None:
+                raise NotFound(
+                    f"view {view.name!r} needs table {one.name!r}, which has not landed",
+                    fix=f"materialise {one.name!r} first, or correct its name",
+                    context={"table": one.name},
+                )
+            found[one.name] = version
+        return found
 
     def given(self, window: Window) -> pa.Table:
         """The source's rows that a window sees, sorted by time."""

@@ -20,7 +20,7 @@ from tiffin.features.expectations import Expect, GoldenRow, check_golden
 from tiffin.features.feature_types import FeatureType
 from tiffin.features.partitions import Partitions, Snapshot, Window
 from tiffin.lineage.code import code_digest
-from tiffin.manifests.records import ViewRecord
+from tiffin.manifests.records import Layout, ViewRecord
 from tiffin.wire.schema import Column, RowSchema
 
 __all__ = ["Duration", "Feature", "FeatureView", "Online", "Source", "Transform", "feature_view"]
@@ -93,6 +93,7 @@ class Online(Spec):
     ttl: Duration | None = None
     publish: Literal["daily", "hourly"] | None = Field(default=None, description="publish each new partition when it lands; None: by hand")
     freshness: Duration | None = Field(default=None, description="how old the newest published event time may get before the view is late")
+    layout: Layout = Field(default="plain", description="dense: rows of up to 64 bytes share hashes, half the memory for twice the server time")
 
     def __init__(self, **fields: Any) -> None:
         # spelled out so that type checkers accept what pydantic reads: ttl="14d"
@@ -113,6 +114,7 @@ class FeatureView(Spec):
     online: Online | None = None
     transform: Transform | None = None
     sql: str | None = None
+    engine: str | None = Field(default=None, description="'spark', or a plug-in's name; None: 'duckdb' for SQL, 'arrow' for Python")
     schema_number: int = Field(default=1, ge=1, le=255)
     description: str = ""
     declared_in: str = Field(default="", description="file that declares it; filled by feature_view")
@@ -151,6 +153,14 @@ class FeatureView(Spec):
         return self
 
     @model_validator(mode="after")
+    def engine_runs_the_code(self) -> FeatureView:
+        if self.engine == "arrow" and self.sql is not None:
+            raise Invalid("engine 'arrow' runs functions, and the view has SQL", fix="leave engine out, or use 'duckdb' or 'spark'")
+        if self.engine == "duckdb" and self.transform is not None:
+            raise Invalid("engine 'duckdb' runs SQL, and the view is a function", fix="leave engine out, or use 'arrow' or 'spark'")
+        return self
+
+    @model_validator(mode="after")
     def tables_are_distinct(self) -> FeatureView:
         names = [source.table for source in (self.source, *self.inputs)]
         for name in names:
@@ -183,6 +193,11 @@ class FeatureView(Spec):
         raise Invalid(f"view {self.name!r} has no feature {name!r}", fix=nearest(name, [f.name for f in self.features]))
 
     @property
+    def engine_name(self) -> str:
+        """Which engine computes it."""
+        return self.engine or ("arrow" if self.sql is None else "duckdb")
+
+    @property
     def row_schema(self) -> RowSchema:
         """How its rows are packed."""
         return RowSchema(self.schema_number, tuple(feature.column for feature in self.features))
@@ -192,6 +207,7 @@ class FeatureView(Spec):
         """Digest of what computes the values: code or SQL, source, columns, times."""
         # named only where it is used: what did not change keeps its digest
         more: dict[str, Any] = {"inputs": [[one.name, one.time] for one in self.inputs]} if self.inputs else {}
+        more |= {"engine": self.engine} if self.engine not in (None, "arrow", "duckdb") else {}
         more |= {} if self.partitions.kind == "daily" else {"partitions": [self.partitions.kind, str(self.partitions.start)]}
         return digest_json(
             {
@@ -218,6 +234,7 @@ class FeatureView(Spec):
             partition_kind=self.partitions.kind,
             delay_us=self.delay // timedelta(microseconds=1),
             ttl_us=None if self.online is None or self.online.ttl is None else self.online.ttl // timedelta(microseconds=1),
+            layout="plain" if self.online is None else self.online.layout,
             definition=self.definition,
         )
 
@@ -280,7 +297,8 @@ def feature_view(
     table and the `Window`; it returns the key columns and the feature columns, one row per key (or
     several, with its own `event_time` column inside the window's past). SQL sees the same rows as a
     table named like the source's last part, and `$start`, `$end`. Each of `inputs` is one more table of
-    that kind, a keyword argument of the function: all its rows known before the window's end.
+    that kind, a keyword argument of the function: all its rows known before the window's end. With
+    `engine="spark"` the tables are DataFrames and the function returns one, not yet run; SQL is Spark's.
 
     Raises:
         Invalid: at import, with file, view, field, what was found, what is allowed.

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import create_table_with_add_actions
 
 from tiffin.core.digests import digest_json
-from tiffin.core.errors import Conflict, Invalid, NotFound, nearest
+from tiffin.core.errors import Conflict, Invalid, NotFound, Unsupported, nearest
 from tiffin.storage.content import PARTITION, content_digests, plain
 from tiffin.storage.data_files import DataFile, Held, digest_in, rows_of, write_files
 from tiffin.storage.delta_errors import translated
@@ -36,6 +37,8 @@ KEEP = {
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
+WRITER = "tiffin.attempt"
+LOST = "another run wrote the same: see which one is wanted, then repeat the step"
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
@@ -124,7 +127,25 @@ class DeltaStore:
                 raise Invalid(f"table {ref!r} has no column {name!r}", fix=nearest(name, schema.names))
         return self.rows(ref, table, wanted, partitions)
 
-    def replace(self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None) -> Replaced:
+    def local_files(self, ref: str, *, version: int, folder: Path) -> list[Path]:
+        """The files of a version as they lie in the folder of the table, or copies from its bucket; see `StagesFiles`."""
+        table = self.open(ref, version)
+        if table is None:
+            raise NotFound(f"reading table {ref!r}: there is no such table", fix="materialise it first", context={"table": ref})
+        if table.metadata().partition_columns:
+            raise Unsupported(f"table {ref!r} is partitioned: its files lack a column", fix="read it with TableStore.read")
+        home = f"{self.prefix}{table_path(ref)}"
+        paths = sorted(paths_of(table)[1])
+        if isinstance(self.files, FolderStore):
+            return [self.files.path / home / path for path in paths]
+        copies = [folder / path.rpartition("/")[2] for path in paths]
+        for path, copy in zip(paths, copies, strict=True):
+            copy.write_bytes(self.files.get(f"{home}/{path}").data)
+        return copies
+
+    def replace(
+        self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None, since: int | None = None
+    ) -> Replaced:
         """Make `data` the whole content of these partitions; see `TableStore.replace`.
 
         A call that replaces the whole table, every partition that has rows included, may change its
@@ -135,7 +156,7 @@ class DeltaStore:
         data = plain(data)
         tables = rows_of(data, names)
         # one attempt may write several ranges of one table: each is fenced by itself
-        attempt = None if attempt is None else f"{attempt}/{digest_json(sorted(names))[:16]}"
+        writer, attempt = attempt, None if attempt is None else f"{attempt}/{digest_json(sorted(names))[:16]}"
         base = self.open(ref)
         if base is not None and attempt is not None and (done := base.transaction_version(attempt)) is not None:
             return self.as_committed(ref, done, names)
@@ -146,12 +167,15 @@ class DeltaStore:
         changed = tuple(names) if base is None or reshaped else tuple(name for name in names if held[name].digest != digests[name])
         if base is not None and not changed:
             return Replaced(base.version(), digests, (), rows, 0)
+        if base is not None and since is not None and since < base.version():
+            began = None if since < 0 else self.open(ref, since)
+            self.check_unchanged(ref, began, base, changed)
 
         files = write_files(self.files, f"{self.prefix}{table_path(ref)}", {name: tables[name] for name in changed}, digests)
         made = data.schema if partitions is None else ordered(data.schema)
         schema = made if base is None or reshaped else arrow_schema(base)
         version = self.commit(
-            ref, base, held, files, schema, changed, partitioned=partitions is not None, reshaped=reshaped, attempt=attempt
+            ref, base, held, files, schema, changed, partitioned=partitions is not None, reshaped=reshaped, attempt=attempt, writer=writer
         )
         return Replaced(version, digests, changed, rows, sum(file.size_bytes for file in files))
 
@@ -167,13 +191,15 @@ class DeltaStore:
         partitioned: bool,
         reshaped: bool,
         attempt: str | None,
+        writer: str | None,
     ) -> int:
         """Name the written files in the log, unless a partition of ours changed since `base`."""
         start = base
         for turn in range(COMMIT_TURNS):
             next_version = 0 if base is None else base.version() + 1
             fence = [] if attempt is None else [Transaction(attempt, next_version)]
-            properties = CommitProperties(max_commit_retries=0, app_transactions=fence)
+            told = {} if writer is None else {WRITER: writer}
+            properties = CommitProperties(max_commit_retries=0, app_transactions=fence, custom_metadata=told)
             adds = [add_action(file, now_ms=int(self.now_s() * 1000)) for file in files]
             by = [PARTITION] if partitioned else []
             with translated("writing", ref, identity=self.identity):
@@ -216,34 +242,38 @@ class DeltaStore:
             if attempt is not None and (done := now.transaction_version(attempt)) is not None:
                 return int(done)
             expected = schema if start is None else arrow_schema(start)
-            self.check_unchanged(ref, start, now, held, expected, by, reshaped=reshaped)
+            self.check_unchanged(ref, start, now, list(files_by_partition(now)) if reshaped else list(held))
+            if difference(expected, arrow_schema(now)) or now.metadata().partition_columns != by:
+                raise Conflict(f"writing table {ref!r}: another writer changed its columns meanwhile", fix=LOST, context={"table": ref})
             base = now
             self.sleep(self.jitter() * min(1.0, 0.02 * 2 ** min(turn, 6)))
         raise Conflict(
             f"writing table {ref!r}: {COMMIT_TURNS} other commits came first", fix="repeat the step; write less often, in larger ranges"
         )
 
-    def check_unchanged(
-        self,
-        ref: str,
-        start: DeltaTable | None,
-        now: DeltaTable,
-        held: Mapping[str, Held],
-        expected: pa.Schema,
-        by: Sequence[str],
-        *,
-        reshaped: bool,
-    ) -> None:
+    def check_unchanged(self, ref: str, before: DeltaTable | None, now: DeltaTable, names: Sequence[str]) -> None:
         """Refuse to overwrite what another writer put into our partitions meanwhile."""
-        fix = "another run wrote the same partition: see which one is wanted, then repeat the step"
-        before = {} if start is None else files_by_partition(start)
-        after = files_by_partition(now)
-        for name in after if reshaped else held:
-            if before.get(name, ()) != after.get(name, ()):
+        held = {} if before is None else files_by_partition(before)
+        found = files_by_partition(now)
+        for name in names:
+            if held.get(name, ()) != found.get(name, ()):
+                winner = self.writer_of(ref, now, name, after=-1 if before is None else before.version())
                 what = f"partition {name!r} of table {ref!r}" if name else f"table {ref!r}"
-                raise Conflict(f"writing {what}: another writer changed it meanwhile", fix=fix, context={"table": ref, "partition": name})
-        if difference(expected, arrow_schema(now)) or now.metadata().partition_columns != list(by):
-            raise Conflict(f"writing table {ref!r}: another writer changed its columns meanwhile", fix=fix, context={"table": ref})
+                raise Conflict(
+                    f"writing {what}: {'another writer' if winner is None else f'run {winner}'} changed it meanwhile",
+                    fix=LOST,
+                    context={"table": ref, "partition": name, **({} if winner is None else {"winner": winner})},
+                )
+
+    def writer_of(self, ref: str, now: DeltaTable, name: str, *, after: int) -> str | None:
+        """The attempt that wrote a partition last, looked for in the versions after `after`; None when it had no name."""
+        held = files_by_partition(now).get(name, ())
+        told = {entry["version"]: entry.get(WRITER) for entry in now.history(now.version() - after)}
+        for version in range(now.version(), after, -1):
+            earlier = None if version == 0 else self.open(ref, version - 1)
+            if earlier is None or files_by_partition(earlier).get(name, ()) != held:
+                return told.get(version)
+        return None
 
     def reshapes(self, ref: str, base: DeltaTable, data: pa.Table, names: Sequence[str], *, partitioned: bool) -> bool:
         """Whether this call replaces everything and with it the columns. Raises Invalid when it may not."""

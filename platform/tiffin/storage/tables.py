@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-__all__ = ["Replaced", "TableStore"]
+__all__ = ["Replaced", "StagesFiles", "TableStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ class TableStore(Protocol):
         """
         ...
 
-    def replace(self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None) -> Replaced:
+    def replace(
+        self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None, since: int | None = None
+    ) -> Replaced:
         """Make `data` the whole content of these partitions, in one commit or none.
 
         Args:
@@ -60,9 +63,28 @@ class TableStore(Protocol):
                 `partitions`; a named partition without rows becomes empty.
             partitions: None for an unpartitioned table (the whole table is replaced).
             attempt: fence; a commit under an attempt already in the table's history is not repeated.
+            since: the table's version when the writer began, -1 when there was none: what others wrote into these
+                partitions after it is not overwritten. None looks only at the moment of the commit.
 
         Raises:
-            Conflict: another writer changed one of these partitions meanwhile.
+            Conflict: another writer changed one of these partitions meanwhile; `context["winner"]` is its attempt, when it
+                had one.
             Invalid: the schema differs from the table's.
+        """
+        ...
+
+
+@runtime_checkable
+class StagesFiles(Protocol):
+    """A table store whose tables an engine may read by their files."""
+
+    def local_files(self, ref: str, *, version: int, folder: Path) -> list[Path]:
+        """The Parquet files of an unpartitioned table at a version, on this machine; never to be changed.
+
+        Args:
+            folder: where copies are put when the files lie elsewhere; the caller removes it.
+
+        Raises:
+            NotFound: no such table or version. Unsupported: the table is partitioned.
         """
         ...
