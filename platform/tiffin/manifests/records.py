@@ -16,6 +16,7 @@ __all__ = [
     "FileRef",
     "GenerationRecord",
     "KeyField",
+    "Layout",
     "Limits",
     "ModelRecord",
     "Pointer",
@@ -24,6 +25,15 @@ __all__ = [
     "TableRef",
     "ViewRecord",
 ]
+
+
+Layout = Literal["plain", "dense"]
+"""How rows stand in the online store: one value each, or many in one hash."""
+
+
+def is_plain(layout: str) -> bool:
+    """The layout that every record had before it was named: left out, so that old records keep their addresses."""
+    return layout == "plain"
 
 
 class FileRef(Record):
@@ -63,6 +73,7 @@ class ViewRecord(Record):
     partition_kind: Literal["daily", "hourly", "snapshot"] = Field(default="daily", exclude_if=lambda kind: kind == "daily")
     delay_us: int
     ttl_us: int | None
+    layout: Layout = Field(default="plain", exclude_if=is_plain)
     definition: str = Field(description="digest of the transform's code and spec")
 
 
@@ -94,6 +105,7 @@ class GenerationRecord(Record):
     watermark_us: int
     as_of_us: int | None
     ttl_us: int | None
+    layout: Layout = Field(default="plain", exclude_if=is_plain)
 
 
 class FeatureRef(Record):

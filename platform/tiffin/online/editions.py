@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tiffin.core.digests import canonical_json, digest_json
 from tiffin.core.errors import Corrupt
 from tiffin.manifests.records import GenerationRecord
+from tiffin.online.dense import buckets_for
 from tiffin.online.keyed_rows import event_units
 from tiffin.online.views import LivePointer
 from tiffin.wire.rows import Packed
@@ -69,6 +70,7 @@ class Edition:
             record.watermark_us,
             record.as_of_us,
             record.ttl_us,
+            buckets=buckets_for(record.base.rows) if record.layout == "dense" else 0,
         )
 
     @property
