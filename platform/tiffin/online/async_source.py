@@ -16,7 +16,7 @@ from tiffin.online import connection
 from tiffin.online.connection import Address, greeting, refused, unreadable
 from tiffin.online.fast_source import answers_of, doing, request_of, words_of
 from tiffin.online.redis import translated
-from tiffin.online.resp import MgetReplies, Replies, ReplyError, Unreadable, WordReplies, command
+from tiffin.online.resp import Replies, ReplyError, Unreadable, WordReplies, command
 from tiffin.online.source import Answer, Ask
 
 __all__ = ["AsyncSource", "open_async_source"]
@@ -79,11 +79,14 @@ class AsyncSource:
 
     async def fetch(self, asks: Sequence[Ask]) -> list[Answer]:
         """See `RowSource.fetch`."""
-        counts = [len(ask.keys) for ask in asks]
+        if not asks:
+            return []
         with translated(doing(asks)):
-            replies: MgetReplies = await self.ask(request_of(asks), lambda: MgetReplies(counts, room=self.room))
-            self.room = replies.end + 64
-            return answers_of(replies)
+            request = request_of(asks, room=self.room)
+            replies = await self.ask(request.data, request.replies)
+            answers = answers_of(request, replies)
+        self.room = sum(answer.reply_bytes for answer in answers) + 64
+        return answers
 
     async def ask(self, request: bytes, make: Callable[[], Any]) -> Any:
         """Send a request; once more on a new line when an old one turns out to be dead."""

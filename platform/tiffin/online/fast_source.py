@@ -1,16 +1,19 @@
-"""`RowSource` on one Redis or Valkey server, by raw bytes: for each view one MGET with the pointer first."""
+"""`RowSource` on one Redis or Valkey server, by raw bytes: one MGET a view with its pointer first, or its buckets' HMGETs."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tiffin.online.connection import Address, Pool, refused, unreadable
+from tiffin.online.dense_read import dense_request
 from tiffin.online.redis import translated
-from tiffin.online.resp import MgetReplies, ReplyError, Unreadable, WordReplies, command, mget_request
+from tiffin.online.resp import MgetReplies, Replies, ReplyError, Unreadable, WordReplies, answer_of, command, mget_request
 from tiffin.online.source import Answer, Ask
 
-__all__ = ["FastSource", "doing", "open_source", "request_of"]
+__all__ = ["FastSource", "Request", "answers_of", "doing", "open_source", "request_of", "words_of"]
 
 
 class FastSource:
@@ -32,22 +35,75 @@ class FastSource:
 
     def fetch(self, asks: Sequence[Ask]) -> list[Answer]:
         """See `RowSource.fetch`: the server runs an MGET as one step, so a pointer stands beside its rows."""
-        counts = [len(ask.keys) for ask in asks]
+        if not asks:
+            return []
         with translated(doing(asks)):
-            replies: MgetReplies = self.pool.ask(request_of(asks), lambda: MgetReplies(counts, room=self.room))
-            self.room = replies.end + 64
-            return answers_of(replies)
+            request = request_of(asks, room=self.room)
+            replies = self.pool.ask(request.data, request.replies)
+            answers = answers_of(request, replies)
+        self.room = sum(answer.reply_bytes for answer in answers) + 64
+        return answers
 
 
-def request_of(asks: Sequence[Ask]) -> bytes:
-    """All MGETs, to be sent at once."""
-    return b"".join(mget_request(ask.pointer_key, ask.prefix, ask.keys) for ask in asks)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent, and what comes back.
+
+    Args:
+        replies: makes an empty place for what comes.
+        answers: of the replies, once whole.
+    """
+
+    data: bytes
+    replies: Callable[[], Replies]
+    answers: Callable[[Any], list[Answer]]
 
 
-def answers_of(replies: MgetReplies) -> list[Answer]:
+def request_of(asks: Sequence[Ask], *, room: int) -> Request:
+    """All views' commands, to be sent at once.
+
+    Args:
+        room: bytes expected back; a hint.
+    """
+    if all(ask.pointer.buckets == 0 for ask in asks):
+        counts = [len(ask.keys) for ask in asks]
+        data = b"".join(mget_request(ask.pointer_key, ask.prefix, ask.keys) for ask in asks)
+        return Request(data, lambda: MgetReplies(counts, room=room), MgetReplies.answers)
+    parts = [dense_request(ask) if ask.pointer.buckets else PlainRequest.of(ask) for ask in asks]
+    total = sum(part.replies for part in parts)
+
+    def answers(replies: WordReplies) -> list[Answer]:
+        found, made = replies.values(), []
+        for part in parts:
+            some, found = found[: part.replies], found[part.replies :]
+            made.append(part.answer(some))
+        return made
+
+    return Request(b"".join(part.data for part in parts), lambda: WordReplies(total), answers)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRequest:
+    """The MGET of a view beside a dense one."""
+
+    data: bytes
+    keys: int
+    replies: int = 1
+
+    @classmethod
+    def of(cls, ask: Ask) -> PlainRequest:
+        """Of one view."""
+        return cls(mget_request(ask.pointer_key, ask.prefix, ask.keys), len(ask.keys))
+
+    def answer(self, replies: Sequence[Any]) -> Answer:
+        """Its one reply."""
+        return answer_of(replies[0], self.keys)
+
+
+def answers_of(request: Request, replies: Replies) -> list[Answer]:
     """The answers, or the client's own error."""
     try:
-        return replies.answers()
+        return request.answers(replies)
     except ReplyError as err:
         raise refused(err) from err
     except Unreadable as err:
@@ -56,9 +112,10 @@ def answers_of(replies: MgetReplies) -> list[Answer]:
 
 def words_of(replies: WordReplies) -> list[bytes | None]:
     """The one MGET's values."""
-    (found,) = replies.found
-    if isinstance(found, ReplyError):
-        raise refused(found)
+    try:
+        (found,) = replies.values()
+    except ReplyError as err:
+        raise refused(err) from err
     if not isinstance(found, list):
         raise unreadable(f"expected values, found {found!r}")
     return [item if isinstance(item, bytes) else None for item in found]

@@ -24,6 +24,8 @@ LEAST_ROOM = 65_536
 LARGEST_REPLY = 1 << 29
 LONGEST_LINE = 32
 END = np.frombuffer(b"\r\n", dtype=np.uint8)
+VALUE_BYTES = 7
+"""What the protocol adds to a value, about."""
 VALUES = {bytes, type(None)}
 NOTHING = np.zeros((0, 0), dtype=np.uint8)
 
@@ -84,6 +86,13 @@ class WordReplies:
     def received(self, count: int) -> bool:
         self.feed(memoryview(self.room)[:count])
         return len(self.found) == self.count
+
+    def values(self) -> list[Any]:
+        """Once all is received. Raises ReplyError: the server refused one of them."""
+        for reply in self.found:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return self.found
 
     def feed(self, data: memoryview) -> None:
         """Parse; nothing may come after the last reply."""
@@ -165,7 +174,7 @@ class MgetReplies:
             piece = bytes(self.view[stop : min(stop + len(self.head), self.end)])
             return None if self.head.startswith(piece) else False
         matrix = self.data[self.rows_at : stop].reshape(rows, -1)[:, len(self.head) : -2] if rows else NOTHING
-        self.found.append(Answer(self.pointer, matrix))
+        self.found.append(Answer(self.pointer, matrix, reply_bytes=stop - self.at))
         self.begin(stop)
         return True
 
@@ -213,10 +222,7 @@ class MgetReplies:
             ReplyError: the server refused one of them.
             Unreadable: another number of values than was asked for.
         """
-        rest = [] if self.general is None else self.general.found
-        for reply in rest:
-            if isinstance(reply, ReplyError):
-                raise reply
+        rest = [] if self.general is None else self.general.values()
         done = len(self.found)
         return self.found + [answer_of(reply, rows) for reply, rows in zip(rest, self.counts[done:], strict=True)]
 
@@ -231,6 +237,7 @@ def answer_of(reply: Any, rows: int) -> Answer:
         present = np.fromiter((row is not None for row in reply[1:]), dtype=np.bool_, count=rows)
     packed = join_rows(found)
     widths = np.diff(packed.offsets)
+    size = len(packed.data) + len(pointer or b"") + VALUE_BYTES * len(reply)
     if len(found) and widths[0] and (widths == widths[0]).all():
-        return Answer(pointer, packed.data.reshape(len(found), -1), present)
-    return Answer(pointer, packed, present)
+        return Answer(pointer, packed.data.reshape(len(found), -1), present, reply_bytes=size)
+    return Answer(pointer, packed, present, reply_bytes=size)
