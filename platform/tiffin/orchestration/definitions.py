@@ -19,6 +19,7 @@ from tiffin.orchestration.deployment_assets import deployment_asset
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.online_assets import online_asset
 from tiffin.orchestration.resource_keys import REQUIRED
+from tiffin.orchestration.sensors import sensors_of
 from tiffin.orchestration.source_assets import source_asset
 from tiffin.orchestration.training_assets import model_asset, table_asset
 from tiffin.orchestration.view_assets import view_asset
@@ -115,6 +116,7 @@ def team_definitions(
     catalog: Path | None = None,
     resources: Mapping[str, object],
     others: Sequence[dg.AssetsDefinition] = (),
+    sensors: Sequence[dg.SensorDefinition] = (),
 ) -> dg.Definitions:
     """Everything a team declares as one code location.
 
@@ -123,6 +125,7 @@ def team_definitions(
     Args:
         resources: the stack's parts under the names in `resource_keys.REQUIRED`; see `resources.stack`.
         others: assets that the team writes in plain Dagster, beside its specs.
+        sensors: further ones, such as `sensors.landing.landing_sensor`, beside those that `after=` declares.
 
     Raises:
         Invalid, NotFound: at import, see `team_assets` and `check_depth`.
@@ -137,7 +140,7 @@ def team_definitions(
     check_depth(team, assets)
     return dg.Definitions(
         assets=assets,
-        sensors=[retry_sensor()],
+        sensors=[retry_sensor(), *sensors_of(team, specs, {} if catalog is None else read_catalog(catalog)), *sensors],
         resources={**resources, "io_manager": RefusingIOManager()},
         executor=dg.in_process_executor,
     )

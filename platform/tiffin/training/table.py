@@ -82,6 +82,9 @@ class TrainingTable(Spec):
     features: tuple[FeatureView | str, ...] = Field(min_length=1, description="views of this team, or 'team/view'")
     start: date | None = Field(default=None, description="first day of label times (UTC)")
     end: date | None = Field(default=None, description="day after the last (UTC)")
+    after: tuple[str, ...] = Field(
+        default=(), description="'network/*', 'fleet/planes': rebuilt, and its models with it, when all of them have landed a new day"
+    )
     description: str = ""
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
@@ -92,6 +95,18 @@ class TrainingTable(Spec):
     @classmethod
     def name_is_safe(cls, name: str) -> str:
         return check_name(name, what="training table")
+
+    @field_validator("after")
+    @classmethod
+    def patterns_are_readable(cls, after: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in after:
+            team, slash, name = pattern.partition("/")
+            if not slash:
+                raise Invalid(f"after={pattern!r} is not of the form 'team/view'", fix=f"write '{pattern}/*' for all views of that team")
+            check_name(team, what="team")
+            if name != "*":
+                check_name(name, what="feature view")
+        return after
 
     @field_validator("features")
     @classmethod
