@@ -229,22 +229,23 @@ class Game:
         """Calm: late commands arrive, every job is done again until it succeeds; then all must be exact."""
         for command in self.network:
             self.unanswered(command)
-        jobs, self.unfinished = self.unfinished, []
-        for job in jobs:
-            for _ in range(TRIES):
-                actor = self.run_alone(job)
-                if self.world.broken or not isinstance(actor.error, PlatformError):
-                    break
-            else:
-                self.world.broken.append(f"{job} does not succeed when nothing fails any more: {actor.error}")
-            if self.world.broken:
+        for job in [*self.unfinished, Job("refill")]:
+            if not self.succeeds(job) or self.world.broken:
                 return
-        self.run_alone(Job("refill"))
         reader = self.born_for(Job("read"))
         while not reader.done and not self.world.broken:
             self.deliver(reader)
         if not self.world.broken:
             check_settled(self.world, reader)
+
+    def succeeds(self, job: Job) -> bool:
+        """It is done again until it succeeds; a promise is broken when it never does."""
+        for _ in range(TRIES):
+            actor = self.run_alone(job)
+            if self.world.broken or not isinstance(actor.error, PlatformError):
+                return True
+        self.world.broken.append(f"{job} does not succeed when nothing fails any more: {actor.error}")
+        return False
 
 
 def naming(command: Command) -> str:
