@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +29,11 @@ from bench.online_data import VALUES, Rows, make_mixed, make_vectors
 from bench.online_feast import Feast, opened
 from bench.online_layout import PublishedLayout
 from bench.online_ours import Ours
-from bench.online_reads import Measured, feast_reader, layout_readers, readers_of, rounds_of_reads
+from bench.online_reads import Measured, Reader, feast_reader, floor_reader, layout_readers, reader_of, rounds_of_reads
 from bench.online_scale import exponents
 from bench.online_servers import SERVERS, Server, started
 from bench.online_truth import compare_feast, compare_layout, compare_ours, cosine_min
-from bench.online_writes import Cost, cost_of, deltas, generations
+from bench.online_writes import Cost, cost_of, deltas, generations, middle
 from bench.report import print_json, print_table
 
 READ_SIZES = (1000, 5000)
@@ -62,8 +62,8 @@ class Plan:
         peers = frozenset(filter(None, options.peers.split(",")))
         servers = tuple(options.servers.split(","))
         if options.quick:
-            return cls(sizes, servers, peers, options.seed, 4, 2, 2, (100, 500), 1000)
-        return cls(sizes, servers, peers, options.seed, options.rounds, 5, 20, READ_SIZES, VECTOR_ENTITIES)
+            return cls(sizes, servers, peers, options.seed, 2, 2, 2, (100, 500), 1000)
+        return cls(sizes, servers, peers, options.seed, options.rounds, 5, 10, READ_SIZES, VECTOR_ENTITIES)
 
 
 @dataclass
@@ -81,6 +81,7 @@ def measure(plan: Plan, name: str, folder: Path) -> Found:
         found.detail["server"] = server.version
         writes(plan, server, rows, folder, found)
         vectors(plan, server, folder, found)
+        dense(plan, server, rows, folder, found)
     with started(name) as server, ExitStack() as stack:
         reads(plan, server, rows, folder, stack, found)
     return found
@@ -102,57 +103,84 @@ def writes(plan: Plan, server: Server, rows: Rows, folder: Path, found: Found) -
 def vectors(plan: Plan, server: Server, folder: Path, found: Found) -> None:
     """W3: bytes an entity, and what int8 does to a vector."""
     rows, exact = make_vectors(plan.vectors, seed=plan.seed)
-    server.client().flushall()
     before = server.used_bytes()
     ours = Ours(server, rows, folder / "vectors")
     ours.publish()
     found.figures["bytes_per_vector_entity"] = (server.used_bytes() - before) / len(rows)
     found.figures["vector_cosine_min"] = cosine_min(ours, exact)
+    server.client().flushall()
+
+
+def dense(plan: Plan, server: Server, rows: Rows, folder: Path, found: Found) -> None:
+    """The same rows in layout "dense": bytes, and what reading them costs."""
+    before = server.used_bytes()
+    ours = Ours(server, rows, folder / "dense", layout="dense")
+    cost = cost_of(ours.publish, server)
+    found.figures[f"bytes_per_value_dense_{server.name}"] = (server.used_bytes() - before) / len(rows) / VALUES
+    compare_ours(ours)
+    found.detail["dense_publish"] = cost_json(cost)
+    for size in plan.read_sizes:
+        measured = rounds_of_reads(
+            {"dense": reader_of(ours)}, rows.ids, server=server, size=size, rounds=plan.rounds, seed=plan.seed, few={}
+        )
+        found.detail[f"dense_read_{size}_ms"] = milliseconds(measured["dense"])
+    server.client().flushall()
 
 
 def reads(plan: Plan, server: Server, rows: Rows, folder: Path, stack: ExitStack, found: Found) -> None:
-    """Load everybody's copy into one server, compare the answers, then read in rounds."""
-    memory, costs, readers, few = {}, {}, {}, {}
-    before = server.used_bytes()
+    """Load everybody's copy, ours between the peers' so that the machine's moods fall on all; compare; then read in rounds."""
+    loads: dict[str, list[Cost]] = {}
+    memory: dict[str, int] = {}
+    readers: dict[str, Reader] = {}
+    few: dict[str, int] = {}
     ours = Ours(server, rows, folder / "reads")
-    costs["ours"] = cost_of(ours.publish, server)
-    memory["ours"] = server.used_bytes() - before
-    compare_ours(ours)
-    names, ids = ours.names(), rows.ids.tolist()
-    floor = {"floor": (dict(zip(ids, names, strict=True)), dict(zip(ids, ours.packed(), strict=True)))}
-    readers |= readers_of({"ours": ours}, floor, server)
+
+    def load(name: str, run: Callable[[], object]) -> None:
+        before = server.used_bytes()
+        loads.setdefault(name, []).append(cost_of(run, server))
+        memory.setdefault(name, server.used_bytes() - before)
+
+    load("ours", ours.publish)
+    server.client().flushall()
     if "layout" in plan.peers:
         layout = PublishedLayout(server, rows)
         rows.texts  # noqa: B018  made once, untimed
-        before = server.used_bytes()
-        costs["layout"] = cost_of(layout.write, server)
-        memory["layout"] = server.used_bytes() - before
+        load("layout", layout.write)
+        server.client().flushall()
+        load("ours", ours.publish)
+        server.client().flushall()
+    if "feast" in plan.peers:
+        feast: Feast = stack.enter_context(opened(server, rows, folder))
+        load("feast", feast.write)
+        readers["feast"], few["feast"] = feast_reader(feast), plan.feast_every
+    load("ours", ours.publish)
+    compare_ours(ours)
+    if "layout" in plan.peers:
+        load("layout", layout.write)
         compare_layout(layout, ours)
         readers |= layout_readers(layout)
     if "feast" in plan.peers:
-        feast: Feast = stack.enter_context(opened(server, rows, folder))
-        before = server.used_bytes()
-        costs["feast"] = cost_of(feast.write, server)
-        memory["feast"] = server.used_bytes() - before
         compare_feast(feast, ours)
-        readers["feast"], few["feast"] = feast_reader(feast), plan.feast_every
+    readers = {"ours": reader_of(ours), "floor": floor_reader(ours), **readers}
+    costs = {name: middle(some) for name, some in loads.items()}
     found.figures[f"bytes_per_value_{server.name}"] = memory["ours"] / len(rows) / VALUES
     found.detail["bytes_per_value"] = {name: round(size / len(rows) / VALUES, 3) for name, size in memory.items()}
     found.detail["loads"] = {name: cost_json(cost) for name, cost in costs.items()}
-    table(f"{server.name}: publications of {len(rows):,} rows beside each other, once", costs, len(rows))
+    table(f"{server.name}: publications of {len(rows):,} rows beside each other, medians", costs, len(rows))
     for peer in costs.keys() - {"ours"}:
         found.figures[f"publish_ours_over_{peer}"] = costs[peer].wall_s / costs["ours"].wall_s
     for size in plan.read_sizes:
         measured = rounds_of_reads(readers, rows.ids, server=server, size=size, rounds=plan.rounds, seed=plan.seed, few=few)
         ratios(size, measured, found)
-        print_table(
-            f"{server.name}: reads of {size:,} entities to numpy, medians of {plan.rounds} rounds, ms",
-            ["", "p50", "p99", "client CPU", "server CPU", "CPU"],
-            [one.row(name) for name, one in measured.items()],
-        )
-        found.detail[f"read_{size}_ms"] = {
-            name: [round(float(cell.replace(",", "")), 4) for cell in one.row(name)[1:]] for name, one in measured.items()
-        }
+        columns = ["", "p50", "p99", "client CPU", "server CPU", "CPU"]
+        title = f"{server.name}: reads of {size:,} entities to numpy, medians of {plan.rounds} rounds, ms"
+        print_table(title, columns, [one.row(name) for name, one in measured.items()])
+        found.detail[f"read_{size}_ms"] = {name: milliseconds(one) for name, one in measured.items()}
+
+
+def milliseconds(measured: Measured) -> list[float]:
+    """p50, p99, client CPU, server CPU, CPU."""
+    return [round(one * 1e3, 4) for one in measured.figures()]
 
 
 def ratios(size: int, measured: Mapping[str, Measured], found: Found) -> None:
@@ -181,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", default="", help="entities, comma-separated; the first is 1x")
     parser.add_argument("--peers", default="layout,feast", help="layout, feast, both or empty")
     parser.add_argument("--servers", default=",".join(SERVERS))
-    parser.add_argument("--rounds", type=int, default=100, help="of reads")
+    parser.add_argument("--rounds", type=int, default=40, help="of reads, four counted requests each")
     parser.add_argument("--seed", type=int, default=0)
     plan = Plan.of(parser.parse_args(arguments))
     figures: dict[str, float] = {}

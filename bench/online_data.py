@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +141,7 @@ def settled(schema: RowSchema, columns: Mapping[str, Values | Ragged]) -> dict[s
     return {column.name: canonical(column, columns[column.name]) for column in schema.columns}
 
 
-def view_record(rows: Rows, **more: Any) -> ViewRecord:
+def view_record(rows: Rows, *, layout: Literal["plain", "dense"] = "plain") -> ViewRecord:
     """The compiled view of these rows."""
     return ViewRecord(
         team="bench",
@@ -154,7 +154,7 @@ def view_record(rows: Rows, **more: Any) -> ViewRecord:
         delay_us=0,
         ttl_us=None,
         definition="0" * 64,
-        **more,
+        layout=layout,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +32,12 @@ class Ours:
     server: Server
     rows: Rows
     folder: Path
+    layout: Literal["plain", "dense"] = "plain"
 
     def __post_init__(self) -> None:
         self.dev = FolderStore(self.folder)
         self.store = RedisStore(self.server.client())
-        self.view = view_record(self.rows)
+        self.view = view_record(self.rows, layout=self.layout)
         self.reader = self.make_reader()
 
     def make_reader(self) -> FeatureReader:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.online_data import VALUES, make_mixed
 from bench.online_ours import Ours
-from bench.online_reads import readers_of, rounds_of_reads
+from bench.online_reads import reader_of, rounds_of_reads
 from bench.online_servers import started
 from bench.online_writes import cost_of
 from bench.report import print_table
@@ -35,9 +35,7 @@ def exponents(sizes: Sequence[int], server_name: str, folder: Path, *, seed: int
             memory.append(server.used_bytes() - before)
             write.append(cost.cpu_s)
             count = min(READ, size)
-            measured = rounds_of_reads(
-                readers_of({"ours": ours}, {}, server), rows.ids, server=server, size=count, rounds=50, seed=seed, few={}
-            )
+            measured = rounds_of_reads({"ours": reader_of(ours)}, rows.ids, server=server, size=count, rounds=50, seed=seed, few={})
             read.append(measured["ours"].cpu_s)
         shutil.rmtree(folder)
         del rows, ours

@@ -16,7 +16,7 @@ from bench.online_ours import Ours
 from bench.online_servers import Server
 from tiffin.wire.encodings import take
 
-__all__ = ["Cost", "cost_of", "deltas", "generations"]
+__all__ = ["Cost", "cost_of", "deltas", "generations", "middle"]
 
 HOUR_US = 3_600_000_000
 

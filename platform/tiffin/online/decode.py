@@ -62,7 +62,8 @@ def decode(
     Raises:
         Corrupt: wrong bytes; names view and key.
     """
-    wanted = tuple(column.name for column in view.schema.columns) if names is None else tuple(names)
+    if names is None and known.schema is not view.schema:
+        names = [column.name for column in view.schema.columns]
     now = known.pointer.as_of_us if known.pointer.as_of_us is not None else now_us()
     try:
         columns, event_time_us = None, None
@@ -73,18 +74,18 @@ def decode(
         index, expired = place_rows(view, asked, answer, event_time_us, now)
         if columns is None:
             assert isinstance(answer.rows, np.ndarray)
-            columns = columns_of(known.schema, answer.rows, index, wanted)
+            columns = columns_of(known.schema, answer.rows, index, names)
         else:
+            wanted = columns if names is None else names
             columns = {name: columns[name] if index is None else take(columns[name], index) for name in wanted}
     except Corrupt as err:
         raise blamed(view, asked, answer, err) from err
+    live = known.pointer.generation, known.pointer.watermark_us, now
     if index is None:
-        found, times = np.ones(asked.rows, dtype=np.bool_), event_time_us
-    else:
-        found = index >= 0
-        times = np.concatenate([event_time_us, np.zeros(1, dtype=np.int64)])[index]
-    missing = asked.rows - int(np.count_nonzero(found)) - expired
-    return ViewRows(columns, found, times, known.pointer.generation, known.pointer.watermark_us, now, missing, expired)
+        return ViewRows(columns, np.ones(asked.rows, dtype=np.bool_), event_time_us, *live)
+    found = index >= 0
+    times = np.concatenate([event_time_us, np.zeros(1, dtype=np.int64)])[index]
+    return ViewRows(columns, found, times, *live, asked.rows - int(np.count_nonzero(found)) - expired, expired)
 
 
 def packed_of(rows: npt.NDArray[np.uint8] | Packed) -> Packed:

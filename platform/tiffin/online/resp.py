@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import hiredis
 import numpy as np
+import numpy.typing as npt
 
 from tiffin.online.source import Answer, Bytes, KeyRows
 from tiffin.wire.rows import join_rows
@@ -23,7 +24,7 @@ FIRST_ROOM = 4096
 LEAST_ROOM = 65_536
 LARGEST_REPLY = 1 << 29
 LONGEST_LINE = 32
-END = np.frombuffer(b"\r\n", dtype=np.uint8)
+CRLF = int.from_bytes(b"\r\n", "little")
 VALUE_BYTES = 7
 """What the protocol adds to a value, about."""
 VALUES = {bytes, type(None)}
@@ -161,11 +162,10 @@ class MgetReplies:
                 return ready
         whole = min(rows, (self.end - self.rows_at) // self.stride) if rows else 0
         if whole > self.checked:
-            start, stop = (self.rows_at + count * self.stride for count in (self.checked, whole))
-            new = self.data[start:stop].reshape(-1, self.stride)
-            if (new[:, : len(self.head)] != np.frombuffer(self.head, dtype=np.uint8)).any():
+            start = self.rows_at + self.checked * self.stride
+            if not self.same_heads(start, whole - self.checked):
                 return False
-            if (new[:, -2:] != END).any():  # hiredis does not look
+            if (self.words("<u2", start + self.stride - 2, whole - self.checked) != CRLF).any():  # hiredis does not look
                 raise Unreadable("a value does not end where it should")
             self.checked = whole
         stop = self.rows_at + whole * self.stride
@@ -177,6 +177,17 @@ class MgetReplies:
         self.found.append(Answer(self.pointer, matrix, reply_bytes=stop - self.at))
         self.begin(stop)
         return True
+
+    def same_heads(self, start: int, rows: int) -> bool:
+        """Whether so many rows begin as the first one did: its first four bytes and its last four, which may overlap."""
+        back = len(self.head) - 4
+        first, last = (int.from_bytes(self.head[at : at + 4], "little") for at in (0, back))
+        same = not (self.words("<u4", start, rows) != first).any()
+        return same and (back == 0 or not (self.words("<u4", start + back, rows) != last).any())
+
+    def words(self, kind: str, start: int, rows: int) -> npt.NDArray[Any]:
+        """One number of each row, where they stand."""
+        return np.ndarray((rows,), kind, self.view, start, (self.stride,))
 
     def look_at_head(self, rows: int) -> bool | None:
         """Count, pointer and the first row's header; True once all are there."""
