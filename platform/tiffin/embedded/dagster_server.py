@@ -48,11 +48,6 @@ schedules:
   num_workers: 4
 code_servers:
   local_startup_timeout: 180
-event_log_storage:
-  module: tiffin.orchestration.event_log
-  class: BatchedSqliteEventLog
-  config:
-    base_dir: %s
 """
 # what makes Dagster hand over the events of a ranged run as batches (tiffin.orchestration.event_storage)
 EVENT_BATCHES = {"DAGSTER_EVENT_BATCH_SIZE": "1000"}
