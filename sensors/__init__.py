@@ -1,1 +1,4 @@
-"""Dagster sensors that teams share: landed data, freshness, retraining. None yet."""
+"""Dagster sensors that need a company's own services: files that land in a bucket.
+
+Sensors that only read Dagster's event log come from the specs: `TrainingTable(after=["network/*"])`.
+"""
