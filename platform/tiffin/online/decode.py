@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,12 @@ from tiffin.online.plan_read import Known
 from tiffin.online.source import Answer
 from tiffin.online.views import OnlineView
 from tiffin.wire.encodings import Ragged, Values, take
+from tiffin.wire.layouts import HEADER
 from tiffin.wire.matrix import columns_of, event_times, row_width
-from tiffin.wire.rows import Packed, unpack
+from tiffin.wire.packed import Packed, take_rows
+from tiffin.wire.rows import unpack
+from tiffin.wire.schema import RowSchema
+from tiffin.wire.tombstones import tombstones
 
 __all__ = ["ViewRows", "decode"]
 
@@ -33,7 +37,7 @@ class ViewRows:
         generation: which edition all these rows are of.
         watermark_us: up to which event time it is complete.
         now_us: the instant at which rows were judged alive: the wall, or the edition's own when it replays history.
-        missing, expired: how many rows are not found because the entity is unknown, or its row too old.
+        missing, expired: how many rows are not found because the entity is unknown or deleted, or its row too old.
     """
 
     columns: dict[str, Values | Ragged]
@@ -66,6 +70,7 @@ def decode(
         names = [column.name for column in view.schema.columns]
     now = known.pointer.as_of_us if known.pointer.as_of_us is not None else now_us()
     try:
+        answer = without_deleted(known.schema, answer)
         columns, event_time_us = None, None
         if isinstance(answer.rows, np.ndarray) and row_width(known.schema) is not None:
             event_time_us = event_times(known.schema, answer.rows)
@@ -86,6 +91,21 @@ def decode(
     found = index >= 0
     times = np.concatenate([event_time_us, np.zeros(1, dtype=np.int64)])[index]
     return ViewRows(columns, found, times, *live, asked.rows - int(np.count_nonzero(found)) - expired, expired)
+
+
+def without_deleted(schema: RowSchema, answer: Answer) -> Answer:
+    """The answer as if deleted entities were unknown. Tombstones are shorter than any row, so that rows of one width hold none."""
+    if isinstance(answer.rows, np.ndarray) and answer.rows.shape[1] != HEADER:
+        return answer
+    packed = packed_of(answer.rows)
+    deleted = tombstones(schema, packed)
+    if not deleted.any():
+        return answer
+    present = np.ones(len(deleted), dtype=np.bool_) if answer.present is None else answer.present.copy()
+    present[np.flatnonzero(present)[deleted]] = False
+    left = take_rows(packed, np.flatnonzero(~deleted))
+    matrix = left.matrix
+    return replace(answer, rows=left if matrix is None else matrix, present=present)
 
 
 def packed_of(rows: npt.NDArray[np.uint8] | Packed) -> Packed:

@@ -23,6 +23,7 @@ from tiffin.wire.encodings import Values, take, to_strings
 from tiffin.wire.keys import encode_keys, pointer_key, row_prefix
 from tiffin.wire.rows import pack, split_rows
 from tiffin.wire.schema import Column, RowSchema
+from tiffin.wire.tombstones import pack_tombstones
 
 REF = "network/congestion"
 EVEN = RowSchema(1, (Column("number", "i32", nullable=False), Column("share", "f16"), Column("busy", "bool")))
@@ -35,6 +36,14 @@ def pointer(token: str = "abc234", *, as_of_us: int | None = None, schema: RowSc
 def known(*, as_of_us: int | None = None, schema: RowSchema = SCHEMA) -> Known:
     live = pointer(as_of_us=as_of_us, schema=schema)
     return Known(live.to_bytes(), live, schema, row_prefix("network", "congestion", b"abc234"))
+
+
+def even_columns(count: int) -> dict[str, Values]:
+    return {
+        "number": Values(np.arange(count, dtype=np.int32)),
+        "share": Values(np.arange(count, dtype=np.float32), np.arange(count) % 4 != 3),
+        "busy": Values(np.arange(count) % 2 == 0),
+    }
 
 
 def packed(rows) -> list[bytes | None]:
@@ -133,11 +142,7 @@ def test_numbers_of_one_width_are_each_asked_for_once(numbers):
 def test_a_matrix_of_rows_and_rows_one_by_one_give_the_same_columns(wanted: list[int], gone: set[int], mortal: bool):
     view = OnlineView("network", "congestion", (("id", "int64"),), EVEN, DAY_US if mortal else None)
     count = 9
-    columns = {
-        "number": Values(np.arange(count, dtype=np.int32)),
-        "share": Values(np.arange(count, dtype=np.float32), np.arange(count) % 4 != 3),
-        "busy": Values(np.arange(count) % 2 == 0),
-    }
+    columns = even_columns(count)
     times = np.where(np.arange(count) % 3 == 2, T0 - 2 * DAY_US, T0)
     rows = split_rows(pack(EVEN, columns, times))
     asked = Asked.of(view.keys, {"id": np.array(wanted, dtype=np.int64)})
@@ -168,6 +173,37 @@ def test_alien_bytes_are_corrupt_by_view_and_key(alien):
     with pytest.raises(Corrupt, match="view network/congestion, key") as caught:
         decoded(rows, raw)
 
+    assert repr(rows.keys[2]) in str(caught.value)
+
+
+@pytest.mark.parametrize("deleted", [[1], [0, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("schema", [SCHEMA, EVEN])
+def test_a_deleted_entity_is_not_found_and_the_others_are_not_moved(deleted, schema):
+    view = OnlineView("network", "congestion", (("id", "int64"),), schema, None)
+    asked = Asked.of(view.keys, {"id": np.array([2, 3, 1, 0, 9, 3])})
+    columns = edition(1, range(4)).columns if schema is SCHEMA else even_columns(4)
+    rows: list[bytes | None] = list(split_rows(pack(schema, columns, np.full(4, T0))))
+    for place in deleted:
+        rows[place] = split_rows(pack_tombstones(schema, np.array([T0])))[0]
+
+    found = decode(view, known(schema=schema), asked, answer([rows[2], rows[3], rows[1], rows[0], None]), now_us=lambda: T0)
+
+    index = np.array([-1 if n in deleted or n == 9 else n for n in [2, 3, 1, 0, 9, 3]])
+    assert found.found.tolist() == (index >= 0).tolist()
+    assert (found.missing, found.expired) == (int((index < 0).sum()), 0)
+    first = next(iter(columns))
+    assert found.columns[first].data.tolist() == take(columns[first], index).data.tolist()
+
+
+def test_an_altered_tombstone_is_corrupt_and_no_deletion():
+    rows = edition(3, range(4))
+    raw = packed(rows)
+    tomb = bytearray(split_rows(pack_tombstones(SCHEMA, np.array([T0])))[0])
+    tomb[3] ^= 1
+    raw[2] = bytes(tomb)
+
+    with pytest.raises(Corrupt, match="check byte") as caught:
+        decoded(rows, raw)
     assert repr(rows.keys[2]) in str(caught.value)
 
 
