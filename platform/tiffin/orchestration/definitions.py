@@ -18,6 +18,7 @@ from tiffin.orchestration.catalog import read_catalog, resolve_views
 from tiffin.orchestration.deployment_assets import deployment_asset
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.online_assets import online_asset
+from tiffin.orchestration.publish_sensor import publish_sensors
 from tiffin.orchestration.resource_keys import REQUIRED
 from tiffin.orchestration.sensors import sensors_of
 from tiffin.orchestration.source_assets import source_asset
@@ -140,7 +141,12 @@ def team_definitions(
     check_depth(team, assets)
     return dg.Definitions(
         assets=assets,
-        sensors=[retry_sensor(), *sensors_of(team, specs, {} if catalog is None else read_catalog(catalog)), *sensors],
+        sensors=[
+            retry_sensor(),
+            *publish_sensors(team, specs),
+            *sensors_of(team, specs, {} if catalog is None else read_catalog(catalog)),
+            *sensors,
+        ],
         resources={**resources, "io_manager": RefusingIOManager()},
         executor=dg.in_process_executor,
     )

@@ -12,6 +12,7 @@ from tiffin.orchestration.asset_keys import deployment_path, model_path, online_
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import limits_metadata
 from tiffin.orchestration.resource_keys import Endpoint, Promotions
+from tiffin.orchestration.run_identity import began_at, naming_the_winner
 from tiffin.orchestration.versions import deployment_version
 from tiffin.registry.models import current, load_model
 from tiffin.serving.deployment import Deployment
@@ -39,6 +40,7 @@ def render_deployment(
     Returns:
         The manifest's digest and the record.
     """
+    since = began_at(dev, "deployment", team.name, deployment.name)
     name = deployment.model.name
     pointer = current(dev, "model", team.name, name)
     if pointer is None:
@@ -59,7 +61,8 @@ def render_deployment(
         code=model.code,
         run_id=run_id,
     )
-    return publish_deployment(dev, rendered), rendered.record
+    with naming_the_winner(dev, "deployment"):
+        return publish_deployment(dev, rendered, since=since), rendered.record
 
 
 def deployment_asset(team: Team, deployment: Deployment, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:

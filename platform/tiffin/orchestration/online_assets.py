@@ -1,26 +1,35 @@
-"""A view's online edition: the newest row of every key as of an instant, published as a generation."""
+"""A view's online edition: the newest row of every key as of an instant, as a generation or as a delta on the live one."""
 
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tiffin.compute.team import Team
+from tiffin.core.errors import Conflict, NotFound
 from tiffin.core.units import from_us, parse_instant, to_us
 from tiffin.features.offline import latest_rows, read_view, to_online
 from tiffin.features.view import FeatureView
-from tiffin.manifests.records import ViewRecord
-from tiffin.online.publisher import Published, publish_generation
+from tiffin.manifests.records import GenerationRecord, ViewRecord
+from tiffin.online.publisher import Published, publish_delta, publish_generation
 from tiffin.online.store import OnlineStore
 from tiffin.orchestration.asset_keys import online_path, view_path
+from tiffin.orchestration.checks_freshness import freshness_check_specs, freshness_results
 from tiffin.orchestration.failures import failures
-from tiffin.orchestration.resource_keys import Promotions, StackClock
+from tiffin.orchestration.resource_keys import ProdReader, Promotions, StackClock
+from tiffin.orchestration.run_identity import naming_the_publisher
+from tiffin.orchestration.schedule_plan import Publication, publication
 from tiffin.orchestration.versions import view_version
+from tiffin.registry.verified import fetch_current
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
 
-__all__ = ["PublishConfig", "online_asset", "publish_as_of"]
+__all__ = ["PublishConfig", "Publisher", "decide", "online_asset", "published_from"]
 
 
 class PublishConfig(dg.Config):
@@ -29,88 +38,203 @@ class PublishConfig(dg.Config):
     as_of: str | None = None
 
 
-def publish_as_of(
-    record: ViewRecord,
-    *,
-    as_of: datetime,
-    frozen: bool,
-    tables: TableStore,
-    dev: ObjectStore,
-    store: OnlineStore,
-    promotions: Promotions,
-) -> Published:
-    """Publish what a label at `as_of` would read; equal content loads nothing.
-
-    The watermark is the newest event time among the published rows: nothing later was known.
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Puts what a label at `as_of` would read online; equal content loads nothing.
 
     Args:
         frozen: `as_of` is a replayed instant, so readers count TTL from it instead of from the wall.
     """
 
-    def make_durable(digest: str) -> None:
-        promotions.promote("generation", digest)
+    record: ViewRecord
+    as_of: datetime
+    frozen: bool
+    tables: TableStore
+    dev: ObjectStore
+    store: OnlineStore
+    promotions: Promotions
 
-    rows = latest_rows(record, read_view(record, tables=tables), as_of=as_of)
-    keys, columns, event_time_us = to_online(record, rows)
-    return publish_generation(
+    def publish(self, decided: Publication, current: GenerationRecord | None, *, version: int | None) -> Published:
+        """The rows of a table version, in the way that was decided.
+
+        The watermark is the newest event time among the published rows: nothing later was known. A race that another
+        publisher of the very same manifest won is no conflict.
+        """
+        between: dict[str, Any] = {} if decided.since is None else {"start": decided.since, "end": self.as_of}
+        found = read_view(self.record, tables=self.tables, version=version, **between)
+        if decided.since is not None:
+            found = found.filter(pc.greater(found["event_time"], pa.scalar(decided.since, found["event_time"].type)))
+        rows = latest_rows(self.record, found, as_of=self.as_of)
+        keys, columns, event_time_us = to_online(self.record, rows)
+        wanted: list[str] = []
+
+        def make_durable(digest: str) -> None:
+            wanted.append(digest)
+            self.promotions.promote("generation", digest)
+
+        given: dict[str, Any] = {
+            "keys": keys,
+            "columns": columns,
+            "event_time_us": event_time_us,
+            "watermark_us": int(event_time_us.max(initial=0)),
+            "as_of_us": to_us(self.as_of) if self.frozen else None,
+            "dev": self.dev,
+            "promote": make_durable,
+            "store": self.store,
+        }
+
+        def once() -> Published:
+            if decided.delta and current is not None:
+                return publish_delta(self.record, current=current, **given)
+            return publish_generation(self.record, **given)
+
+        try:
+            return once()
+        except Conflict:
+            live = self.store.state(self.record.team, self.record.name)
+            if live is None or live.current.manifest not in wanted:
+                raise
+            return once()  # the winner published exactly this: nothing is left to do but to say so
+
+
+def decide(
+    view: FeatureView,
+    record: ViewRecord,
+    *,
+    as_of: datetime,
+    frozen: bool,
+    tables: TableStore,
+    version: int | None,
+    prod: ProdReader,
+    last: tuple[str, int] | None,
+) -> tuple[Publication, GenerationRecord | None]:
+    """Delta or generation, and the generation that is live.
+
+    Args:
+        version: the table's, that will be published.
+        last: manifest and table version of the last publication that Dagster knows.
+    """
+    if view.online is None or view.online.publish is None:
+        return Publication(None, "the view has no publishing schedule"), None
+    ref = f"{record.team}/{record.name}"
+    try:
+        manifest, current = fetch_current(prod.store, prod.verifier, "generation", record.team, record.name)
+    except NotFound:
+        return Publication(None, "nothing is published yet"), None
+    published = None
+    if last is not None and last[0] == manifest:
+        try:
+            published = tables.contents(ref, version=last[1])
+        except NotFound:
+            published = None  # another table stands under the name since
+    found = publication(
         record,
-        keys=keys,
-        columns=columns,
-        event_time_us=event_time_us,
-        watermark_us=int(event_time_us.max(initial=0)),
-        as_of_us=to_us(as_of) if frozen else None,
-        dev=dev,
-        promote=make_durable,
-        store=store,
+        view.partitions,
+        current=current,
+        published=published,
+        held=tables.contents(ref, version=version),
+        as_of=as_of,
+        frozen=frozen,
     )
+    return found, current
 
 
-def published_metadata(published: Published, *, as_of: datetime) -> dict[str, Any]:
-    """What was published, and up to when it is complete."""
+def published_from(instance: dg.DagsterInstance, key: dg.AssetKey) -> tuple[str, int] | None:
+    """Manifest and table version of the asset's last materialisation."""
+    event = instance.get_latest_materialization_event(key)
+    shown = {} if event is None or event.asset_materialization is None else event.asset_materialization.metadata
+    manifest, version = shown.get("manifest"), shown.get("table_version")
+    if manifest is None or version is None:
+        return None
+    return str(manifest.value), int(str(version.value))
+
+
+def published_metadata(published: Published, decided: Publication, *, as_of: datetime, version: int | None) -> dict[str, Any]:
+    """What was published, from what, and up to when it is complete."""
+    record = published.record
     return {
         "generation": published.generation,
         "manifest": published.manifest,
-        "segment": published.record.base.digest,
+        "segment": record.base.digest,
+        "deltas": len(record.deltas),
+        "published_as": "delta" if decided.delta else "generation",
+        "why": decided.why,
+        "table_version": version,
         "dagster/row_count": published.rows,
-        "size_bytes": published.record.base.size_bytes,
-        "watermark": dg.MetadataValue.timestamp(from_us(published.record.watermark_us)),
+        "size_bytes": record.base.size_bytes + sum(delta.size_bytes for delta in record.deltas),
+        "watermark": dg.MetadataValue.timestamp(from_us(record.watermark_us)),
         "as_of": dg.MetadataValue.timestamp(as_of),
         "changed": published.changed,
         "rows_written": published.written,
     }
 
 
+def landing_condition(view: FeatureView) -> dg.AutomationCondition[Any] | None:
+    """Publish when partitions landed, once for all that landed together, and never beside a run that still writes."""
+    if view.online is None or view.online.publish is None:
+        return None
+    landed = dg.AutomationCondition.any_deps_updated().since_last_handled()
+    return landed & ~dg.AutomationCondition.any_deps_in_progress() & ~dg.AutomationCondition.in_progress()
+
+
+def freshness_policy(view: FeatureView) -> dg.FreshnessPolicy | None:
+    """Dagster's own mark of an edition that was not published for longer than the view promises."""
+    if view.online is None or view.online.freshness is None:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=view.online.freshness)
+
+
 def online_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
     """`<team>/<view>_online`, unpartitioned: it stands on all partitions that there are."""
     record = view.record(team=team.name, owner=team.owner)
     ref = f"{team.name}/{view.name}"
+    key = dg.AssetKey(list(online_path(ref)))
+    promised = None if view.online is None or view.online.freshness is None else view.online.freshness
 
     @dg.asset(
-        key=list(online_path(ref)),
+        key=key,
         deps=[dg.AssetDep(list(view_path(ref)), partition_mapping=dg.AllPartitionMapping())],
         group_name=team.name,
         owners=[team.owner],
         kinds={"redis"},
         code_version=view_version(view),
         description=f"The current online edition of {ref}.",
-        metadata={"ttl_s": None if record.ttl_us is None else record.ttl_us / 1e6, "view_record": record.address},
+        metadata={
+            "ttl_s": None if record.ttl_us is None else record.ttl_us / 1e6,
+            "freshness_s": None if promised is None else promised.total_seconds(),
+            "publish": None if view.online is None else view.online.publish,
+            "view_record": record.address,
+        },
+        automation_condition=landing_condition(view),
+        freshness_policy=freshness_policy(view),
+        check_specs=freshness_check_specs(key, view),
     )
     def online(
+        context: dg.AssetExecutionContext,
         config: PublishConfig,
         dev_objects: dg.ResourceParam[ObjectStore],
+        prod_objects: dg.ResourceParam[ProdReader],
         tables: dg.ResourceParam[TableStore],
         online_store: dg.ResourceParam[OnlineStore],
         promotions: dg.ResourceParam[Promotions],
         clock: dg.ResourceParam[StackClock],
-    ) -> dg.MaterializeResult[None]:
-        with failures():
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        with failures(), naming_the_publisher(context):
             as_of = clock.now() if config.as_of is None else parse_instant(config.as_of)
             frozen = clock.frozen or config.as_of is not None
-            published = publish_as_of(
-                record, as_of=as_of, frozen=frozen, tables=tables, dev=dev_objects, store=online_store, promotions=promotions
+            # read before anything else is looked at: what lands meanwhile is the next publication's
+            version = tables.version(ref)
+            last = published_from(context.instance, key)
+            decided, current = decide(
+                view, record, as_of=as_of, frozen=frozen, tables=tables, version=version, prod=prod_objects, last=last
             )
-        return dg.MaterializeResult(
-            metadata=published_metadata(published, as_of=as_of),
+            context.log.info(f"publishing a {'delta' if decided.delta else 'whole generation'}: {decided.why}")
+            publisher = Publisher(record, as_of, frozen, tables, dev_objects, online_store, promotions)
+            published = publisher.publish(decided, current, version=version)
+        yield from freshness_results(view, from_us(published.record.watermark_us), now=as_of, owner=team.owner)
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=published_metadata(published, decided, as_of=as_of, version=version),
             data_version=dg.DataVersion(published.manifest),
         )
 

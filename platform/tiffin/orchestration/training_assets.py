@@ -20,6 +20,7 @@ from tiffin.orchestration.metadata import model_metadata, replaced_metadata, tab
 from tiffin.orchestration.partitions import as_of_mapping
 from tiffin.orchestration.plot import importance_markdown
 from tiffin.orchestration.resource_keys import ProdReader, StackClock
+from tiffin.orchestration.run_identity import RunTables, began_at, naming_the_winner
 from tiffin.orchestration.versions import model_version, table_version
 from tiffin.registry.models import file_refs, save_model, save_record
 from tiffin.registry.snapshot import snapshot
@@ -92,11 +93,13 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
     def training_table(
         context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        ref = f"{team.name}/{table.name}"
         with failures():
-            judge = TableJudge(table, ref=f"{team.name}/{table.name}", accepted=accepted_checks(context.run.tags))
+            own = RunTables(tables, ref)
+            judge = TableJudge(table, ref=ref, accepted=accepted_checks(context.run.tags))
             try:
                 built = build(
-                    table, team=team.name, views=views, tables=tables, written_at=clock.now(), attempt=context.run.run_id, judge=judge
+                    table, team=team.name, views=views, tables=own, written_at=clock.now(), attempt=context.run.run_id, judge=judge
                 )
             except PlatformError:
                 yield from judge.results()
@@ -136,6 +139,7 @@ def train_version(
     version = tables.version(ref)
     if version is None:
         raise NotFound(f"model {model.name!r}: its training table {ref!r} does not exist yet", fix=f"materialise {ref!r} first")
+    since = began_at(dev, "model", team.name, model.name)
     rows = tables.read(ref, version=version)
     live = live_metrics(prod, team=team.name, model=model.name)
     trained = train(model, rows, views=views, live_metrics=live, seed=0, threads=TRAINING_THREADS)
@@ -160,7 +164,8 @@ def train_version(
     )
     for view in views.values():
         save_record(dev, view)  # what the record's features name by address is there before the record
-    return save_model(dev, record, trained.files), record, trained
+    with naming_the_winner(dev, "model"):
+        return save_model(dev, record, trained.files, since=since), record, trained
 
 
 def feature_refs(views: Mapping[str, ViewRecord]) -> tuple[FeatureRef, ...]:

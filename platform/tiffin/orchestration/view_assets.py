@@ -26,6 +26,7 @@ from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import partition_metadata, replaced_metadata, view_columns
 from tiffin.orchestration.partitions import partitions_definition
 from tiffin.orchestration.resource_keys import StackClock
+from tiffin.orchestration.run_identity import RunTables
 from tiffin.orchestration.versions import view_version
 from tiffin.storage.tables import Replaced, TableStore
 
@@ -121,6 +122,7 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
         with failures():
             windows = view.windows_of(context.partition_keys if cut is not None else [""], until=now)
             partitions = [window.partition for window in windows]
+            own = RunTables(tables, ref)
             rows = ViewRows.read(view, tables)
             judge = Judge(view, windows, ref=ref, tables=tables, rows=rows, accepted=accepted_checks(context.run.tags))
             try:
@@ -133,7 +135,7 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
                     view,
                     windows,
                     team=team.name,
-                    tables=tables,
+                    tables=own,
                     written_at=now,
                     attempt=context.run.run_id,
                     rows=rows,

@@ -37,10 +37,14 @@ def save_record(store: ObjectStore, record: AnyRecord) -> str:
     return digest
 
 
-def publish_record(dev: ObjectStore, record: AnyRecord, *, now: Clock = wall_clock) -> str:
-    """Write a record and make dev's pointer of its team and name say so: what `tiffin promote` takes by default."""
+def publish_record(dev: ObjectStore, record: AnyRecord, *, now: Clock = wall_clock, since: int | None = None) -> str:
+    """Write a record and make dev's pointer of its team and name say so: what `tiffin promote` takes by default.
+
+    Args:
+        since: see `tiffin.registry.pointers.move`; a lost race leaves the record there under its address.
+    """
     digest = save_record(dev, record)
-    move(dev, kind_of(record), *home_of(record), digest, now=now)
+    move(dev, kind_of(record), *home_of(record), digest, now=now, since=since)
     return digest
 
 
@@ -55,17 +59,21 @@ def load_record(store: ObjectStore, kind: RecordKind, digest: str) -> AnyRecord:
     return RECORD_TYPES[kind].from_bytes(data, name=key)
 
 
-def save_model(dev: ObjectStore, record: ModelRecord, files: Mapping[str, bytes], *, now: Clock = wall_clock) -> str:
+def save_model(
+    dev: ObjectStore, record: ModelRecord, files: Mapping[str, bytes], *, now: Clock = wall_clock, since: int | None = None
+) -> str:
     """Write a model version: its files, its record, then the dev pointer of `team/name`.
 
     Args:
         files: by path, exactly those that `record.files` lists (`file_refs(files)`).
+        since: see `tiffin.registry.pointers.move`.
 
     Returns:
         The digest of the record.
 
     Raises:
-        Invalid: files and record disagree. Denied: a file could be a pickle.
+        Invalid: files and record disagree. Denied: a file could be a pickle. Conflict: another version was saved after
+            `since`.
     """
     of = title_of(record)
     listed = {file.path: file for file in record.files}
@@ -82,7 +90,7 @@ def save_model(dev: ObjectStore, record: ModelRecord, files: Mapping[str, bytes]
             )
     for data in files.values():
         put_blob(dev, data)
-    return publish_record(dev, record, now=now)
+    return publish_record(dev, record, now=now, since=since)
 
 
 def load_model(store: ObjectStore, digest: str) -> tuple[ModelRecord, dict[str, bytes]]:

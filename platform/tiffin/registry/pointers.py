@@ -100,22 +100,32 @@ def move(
     *,
     now: Clock,
     asked_at_us: int | None = None,
+    since: int | None = None,
 ) -> tuple[Pointer, bool]:
     """Make the pointer name `digest`, whoever else moves it meanwhile.
 
     Args:
         asked_at_us: when the move was wished; a rollback away from `digest` after that wins.
+        since: the pointer's sequence when the mover began, 0 before it existed; a pointer that others moved since is
+            left to them. None takes it from whoever.
 
     Returns:
         The pointer, and whether this call moved it: naming the current manifest again is no move.
 
     Raises:
-        Denied: rolled back since it was asked. Conflict: others won every one of many races.
+        Denied: rolled back since it was asked. Conflict: others won every one of many races, or moved it after `since`;
+            `context["manifest"]` is then theirs.
     """
     for _ in range(MAX_RACES):
         seen = look(store, kind, team, name)
         if seen is not None and seen.pointer.manifest == digest:
             return seen.pointer, False
+        if since is not None and since != (0 if seen is None else seen.pointer.sequence):
+            raise Conflict(
+                f"moving the pointer of {title(kind, team, name)}: somebody else moved it meanwhile",
+                fix="see which edition is wanted, then repeat the step",
+                context={"manifest": "" if seen is None else seen.pointer.manifest},
+            )
         if (
             seen is not None
             and asked_at_us is not None

@@ -102,6 +102,13 @@ class DeltaStore:
         table = self.open(ref)
         return None if table is None else table.version()
 
+    def contents(self, ref: str, *, version: int | None = None) -> dict[str, str]:
+        """By partition, its files: they are named by their content. See `TableStore`."""
+        table = self.open(ref, version)
+        if table is None:
+            raise NotFound(f"looking at table {ref!r}: there is no such table", fix="materialise it first", context={"table": ref})
+        return {name: digest_in(paths) or digest_json(list(paths)) for name, paths in files_by_partition(table).items()}
+
     def read(
         self,
         ref: str,

@@ -38,6 +38,13 @@ class TableStore(Protocol):
         """The current version, or None when the table does not exist."""
         ...
 
+    def contents(self, ref: str, *, version: int | None = None) -> dict[str, str]:
+        """What each partition holds at a version, as a word that changes when its content changes; `""` where unpartitioned.
+
+        Empty partitions are left out. No rows are read. Raises NotFound.
+        """
+        ...
+
     def read(
         self,
         ref: str,
