@@ -92,9 +92,8 @@ def writes(plan: Plan, server: Server, rows: Rows, folder: Path, found: Found) -
     costs = generations(rows, server, folder / "generations", rounds=plan.writes)
     delta = deltas(rows, server, folder / "deltas", share=DELTA_SHARE, rounds=plan.writes)
     found.figures["generation_over_floor"] = costs["generation"].cpu_s / costs["floor_set"].cpu_s
-    found.figures["generation_from_segment_over_floor"] = costs["generation_from_segment"].cpu_s / costs["floor_set"].cpu_s
+    found.figures["publication_over_floor"] = costs["publication"].cpu_s / costs["floor_set"].cpu_s
     found.figures["delta_over_floor"] = delta["delta"].cpu_s / delta["floor_guarded"].cpu_s
-    found.detail["generation_s"] = costs["generation"].wall_s
     table(f"{server.name}: writes of {len(rows):,} rows, medians of {plan.writes}", costs, len(rows))
     table(f"{server.name}: deltas of {len(rows) // DELTA_SHARE:,} rows, medians of {plan.writes}", delta, len(rows) // DELTA_SHARE)
     found.detail["writes"] = {key: cost_json(cost) for key, cost in {**costs, **delta}.items()}

@@ -14,13 +14,13 @@ from bench.online_servers import Server
 from tiffin.manifests.records import GenerationRecord
 from tiffin.online.bring import bring, silent, unnoticed
 from tiffin.online.fast_source import open_source
-from tiffin.online.publisher import Published, publish_delta, publish_generation
+from tiffin.online.publisher import Published, make_segment, publish_delta, publish_generation
 from tiffin.online.reader import FeatureReader, ViewRows
 from tiffin.online.redis_store import RedisStore
 from tiffin.storage.folder import FolderStore
-from tiffin.storage.objects import get_blob
-from tiffin.wire.keys import encode_keys
-from tiffin.wire.rows import pack, split_rows
+from tiffin.storage.objects import get_blob, put_blob
+from tiffin.wire.keys import pack_keys
+from tiffin.wire.rows import Packed, pack, split_rows
 
 __all__ = ["Ours"]
 
@@ -44,9 +44,9 @@ class Ours:
         """As a serving step opens it."""
         return FeatureReader(open_source(self.server.url), [online_view(self.rows)], now_us=lambda: int(self.rows.event_time_us[0]))
 
-    def encoded(self, rows: Rows) -> list[bytes]:
+    def encoded(self, rows: Rows) -> Packed:
         """Key bytes."""
-        return encode_keys([(KEY, "int32")], {KEY: rows.ids})[0]
+        return pack_keys([(KEY, "int32")], {KEY: rows.ids})[0]
 
     def publish(self, rows: Rows | None = None) -> Published:
         """A whole generation: pack, segment, dev bucket, load, validate, flip, collect."""
@@ -78,6 +78,13 @@ class Ours:
             current=current,
         )
 
+    def delta_record(self, rows: Rows, current: GenerationRecord) -> GenerationRecord:
+        """The record of a delta whose segment is durable and whose rows are not yet in the server."""
+        data, ref = make_segment(self.view, self.encoded(rows), rows.columns, rows.event_time_us)
+        put_blob(self.dev, data)
+        watermark_us = int(rows.event_time_us.max())
+        return current.model_copy(update={"deltas": (*current.deltas, ref), "watermark_us": watermark_us})
+
     def bring(self, record: GenerationRecord) -> None:
         """The server's part alone, from the durable segments: claim, load, validate, flip."""
         live = self.store.state(record.team, record.view)
@@ -92,7 +99,7 @@ class Ours:
         live = self.store.state("bench", self.rows.view)
         assert live is not None
         prefix = live.current.pointer().row_prefix("bench", self.rows.view)
-        return [prefix + key for key in self.encoded(self.rows)]
+        return [prefix + key for key in split_rows(self.encoded(self.rows))]
 
     def packed(self, rows: Rows | None = None) -> list[bytes]:
         """The bytes of all rows."""

@@ -64,19 +64,19 @@ def send(client: RawClient, chunks: list[tuple[bytes, int]]) -> None:
 
 
 def generations(rows: Rows, server: Server, folder: Path, *, rounds: int) -> dict[str, Cost]:
-    """Interleaved on an empty server each time: a whole publication, the server's part of it alone, raw SETs of equal bytes.
+    """Interleaved on an empty server each time, beside raw SETs of equal bytes.
 
-    `generation` is `publish_generation`: pack, segment, dev bucket, claim, load, validate, flip, collect.
-    `generation_from_segment` begins with the durable segment, as a refill does.
+    `generation` begins with the durable segment, as a refill does: verify it, claim, load, validate, flip.
+    `publication` is `publish_generation`, which packs the columns and makes the segment durable before that.
     """
     client, admin = RawClient(server), server.client()
     ours = Ours(server, rows, folder)
     published = ours.publish()
     chunks = plain_sets(ours.names(), ours.packed())
-    costs: dict[str, list[Cost]] = {"generation": [], "generation_from_segment": [], "floor_set": []}
+    costs: dict[str, list[Cost]] = {"publication": [], "generation": [], "floor_set": []}
     runs: dict[str, Callable[[], object]] = {
-        "generation": ours.publish,
-        "generation_from_segment": lambda: ours.bring(published.record),
+        "publication": ours.publish,
+        "generation": lambda: ours.bring(published.record),
         "floor_set": lambda: send(client, chunks),
     }
     names = list(runs)
@@ -90,28 +90,42 @@ def generations(rows: Rows, server: Server, folder: Path, *, rounds: int) -> dic
 
 
 def deltas(rows: Rows, server: Server, folder: Path, *, share: int, rounds: int) -> dict[str, Cost]:
-    """Interleaved on a live generation: one row in `share` replaced by a newer one, by us and by the least guarded script."""
+    """Interleaved on a live generation: one row in `share` replaced by a newer one.
+
+    `delta` begins with the durable segment: verify it, mark, apply, validate, flip, watermark; `delta_publication` packs
+    and makes it durable before that. `floor_guarded` is the least script that guards an event time, on equal rows.
+    """
     client, admin = RawClient(server), server.client()
     admin.flushall()
     ours = Ours(server, rows, folder)
-    published = ours.publish()
-    digest, current = guard_script(client), published.record
-    costs: dict[str, list[Cost]] = {"delta": [], "floor_guarded": []}
+    current, digest = ours.publish().record, guard_script(client)
+    costs: dict[str, list[Cost]] = {"delta_publication": [], "delta": [], "floor_guarded": []}
     for turn in range(rounds):
-        some = part(rows, np.arange(turn % share, len(rows), share), (turn + 1) * HOUR_US)
-        again = part(rows, np.arange((turn + 1) % share, len(rows), share), (turn + 1) * HOUR_US)
-        names = Ours(server, again, folder).names()
-        chunks = guarded_sets(digest, names, ours.packed(again))
+        first, second, third = (
+            part(rows, np.arange((3 * turn + place) % share, len(rows), share), (turn + 1) * HOUR_US) for place in range(3)
+        )
+        names = Ours(server, third, folder).names()
+        chunks = guarded_sets(digest, names, ours.packed(third))
 
-        def floor(chunks: list[tuple[bytes, int]] = chunks) -> None:
-            send(client, chunks)
-
-        def delta(some: Rows = some) -> None:
+        def publication(some: Rows = first) -> None:
             nonlocal current
             current = ours.publish_delta(some, current).record
 
-        for name, run in [("delta", delta), ("floor_guarded", floor)][:: 1 if turn % 2 else -1]:
-            costs[name].append(cost_of(run, server))
+        def delta(some: Rows = second) -> Cost:
+            nonlocal current
+            current = ours.delta_record(some, current)
+            return cost_of(lambda: ours.bring(current), server)
+
+        def floor(chunks: list[tuple[bytes, int]] = chunks) -> Cost:
+            return cost_of(lambda: send(client, chunks), server)
+
+        runs: list[tuple[str, Callable[[], Cost]]] = [
+            ("delta_publication", lambda: cost_of(publication, server)),
+            ("delta", delta),
+            ("floor_guarded", floor),
+        ]
+        for name, run in runs[turn % 3 :] + runs[: turn % 3]:
+            costs[name].append(run())
     admin.flushall()
     client.close()
     return {name: middle(found) for name, found in costs.items()}
