@@ -28,7 +28,15 @@ NUMBERS = {
     "month": ("INT8", np.int8),
     "weekday": ("INT8", np.int8),
 }
-KEYS = ("carrier", "origin")
+KEYS = ("carrier", "origin", "dest", "tailnum")
+OUTPUTS = {"eta": "arr_delay", "late": "late"}
+VIEWS = {
+    "network": ("airport_weather", "airport_traffic", "airport_hours", "route_delays", "route_carriers"),
+    "fleet": ("carrier_delays", "carrier_profile", "plane_days", "planes"),
+}
+# of the daily views all partitions; of the hourly one as many hours, and those that a story asks about
+LATEST = "365"
+JUNE_HOURS = ("2013-06-09-12:00", "2013-06-12-12:00")
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,11 @@ class House:
         return run
 
     def publish_as_of(self, instant: str) -> None:
-        """Publish both views as of an instant."""
-        names = ["carrier_delays_online", "airport_weather_online"]
-        ops = {f"network__{name}": {"config": {"as_of": instant}} for name in names}
-        self.materialise("network", names, config={"ops": ops})
+        """Publish every view as of an instant."""
+        for team, views in VIEWS.items():
+            names = [f"{view}_online" for view in views]
+            ops = {f"{team}__{name}": {"config": {"as_of": instant}} for name in names}
+            self.materialise(team, names, config={"ops": ops})
 
 
 NODES = "{ assetNodes { assetKey { path } repository { name location { name } } } }"
@@ -102,14 +111,15 @@ LAUNCH = """mutation Launch($params: ExecutionParams!) { launchRun(executionPara
 STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 
 
-def ask(client: grpc.InferenceServerClient, rows: pa.Table) -> np.ndarray:
-    """The endpoint's `(rows,)` float64 answer to ids and request-time fields alone."""
+def ask(client: grpc.InferenceServerClient, rows: pa.Table, endpoint: str = "eta") -> np.ndarray:
+    """An endpoint's `(rows,)` float64 answer to ids and request-time fields alone."""
     inputs = []
     for name in (*KEYS, *NUMBERS):
         kind, dtype = NUMBERS.get(name, ("BYTES", object))
         values = rows[name].to_pylist()
-        data = np.array([value.encode() for value in values], object) if dtype is object else np.array(values, dtype)
+        # an unknown plane has no tail number: the single byte 0 is null
+        data = np.array([b"\x00" if value is None else value.encode() for value in values] if dtype is object else values, dtype)
         tensor = grpc.InferInput(name, [len(values), 1], kind)
         tensor.set_data_from_numpy(data.reshape(-1, 1))
         inputs.append(tensor)
-    return np.asarray(client.infer("eta", inputs).as_numpy("arr_delay")).reshape(-1)
+    return np.asarray(client.infer(endpoint, inputs).as_numpy(OUTPUTS[endpoint])).reshape(-1)

@@ -8,21 +8,27 @@ import shlex
 
 import pytest
 
-from tests.e2e.house import BIN, ROOT, House
+from tests.e2e.house import BIN, LATEST, OUTPUTS, ROOT, VIEWS, House
 
+DAILY = {f"{team}/{view}" for team, views in VIEWS.items() for view in views} - {"network/airport_hours", "fleet/planes"}
 SHOWN = re.findall(r"^\.venv/bin/tiffin (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
 
 
 def test_the_independent_proof_agrees_to_the_last_bit(house: House) -> None:
-    done = house.run(BIN / "python", "scripts/prove.py", "--home", str(house.home))
+    done = house.run(BIN / "python", "scripts/prove.py", "--home", str(house.home), "--hours", LATEST)
 
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report["prediction"] == report["prediction_recomputed"]
-    assert report["flights_differing"] == 0
-    assert report["flights_compared"] > 500
-    assert report["assets_materialized"] == 9
-    assert report["partitions"] == 2 * 365
-    assert 0 < report["latency_ms_p50"] < report["latency_ms_p50_1000"]
+    assert set(report["endpoints"]) == set(OUTPUTS)
+    for found in (report, *report["endpoints"].values()):
+        assert found["prediction"] == found["prediction_recomputed"]
+        assert found["flights_differing"] == 0
+        assert found["flights_compared"] > 500
+        assert 0 < found["latency_ms_p50"] < found["latency_ms_p50_1000"]
+    assert report["missing"] == []
+    assert report["assets_materialized"] == 3 + 2 * 9 + 2 * 3
+    assert report["partitions"] == sum(report["partitions_by_view"].values())
+    assert {name for name, made in report["partitions_by_view"].items() if made == 365} == DAILY
+    assert [step.partition("--")[0] for step in report["shared_steps"]] == ["features", "preprocess"]
 
 
 def test_the_proof_imports_nothing_of_the_library() -> None:
@@ -38,7 +44,7 @@ def test_a_command_of_the_readme_works_as_it_stands(house: House, line: str) -> 
 
 
 def test_materialising_again_does_nothing(house: House) -> None:
-    command = (BIN / "python", "scripts/materialise.py", "--home", house.home, "--json")
+    command = (BIN / "python", "scripts/materialise.py", "--home", house.home, "--latest", LATEST, "--json")
     house.run(*command)  # other stories publish other instants, which makes the endpoint due
 
     done = house.run(*command)

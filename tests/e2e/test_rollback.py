@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import tritonclient.grpc as grpc
 
-from assets.eta.departures import eta, eta_model
+from assets.eta.endpoints import eta, eta_model
 from assets.eta.team import team
+from assets.fleet.team import specs as fleet_specs
+from assets.fleet.team import team as fleet
 from assets.network.team import specs as network_specs
 from assets.network.team import team as network
 from resources.stack import object_store
@@ -31,7 +33,8 @@ def deploy_another_model(house: House) -> str:
     settings = house.settings
     dev, prod = object_store(settings, "dev"), object_store(settings, "prod_read")
     tables = DeltaStore.for_bucket(settings.need("s3_endpoint"), "dev", settings.need("dev_access_key"), settings.need("dev_secret_key"))
-    views = {f"{record.team}/{record.name}": record for record in view_records(network, network_specs)}
+    records = [*view_records(network, network_specs), *view_records(fleet, fleet_specs)]
+    views = {f"{record.team}/{record.name}": record for record in records}
     small = eta_model.with_changes(params={**eta_model.params, "num_iterations": 40}, gates=())
     reader = ProdReader(prod, Verifier(settings.need("signing_public_key")))
     train_version(small, team=team, views=views, tables=tables, dev=dev, prod=reader, run_id=None)
@@ -40,19 +43,23 @@ def deploy_another_model(house: House) -> str:
     return digest
 
 
-def traffic(address: str, rows: pa.Table, stop: threading.Event, answers: list[np.ndarray], errors: list[Exception]) -> Callable[[], None]:
+def traffic(
+    address: str, endpoint: str, rows: pa.Table, stop: threading.Event, answers: list[np.ndarray], errors: list[Exception]
+) -> Callable[[], None]:
     def run() -> None:
         with grpc.InferenceServerClient(address) as client:
             while not stop.is_set():
                 try:
-                    answers.append(ask(client, rows))
+                    answers.append(ask(client, rows, endpoint))
                 except Exception as err:  # noqa: BLE001  any failed request is what the test counts
                     errors.append(err)
 
     return run
 
 
-def test_rollback_under_traffic_brings_back_the_old_bits(house: House, client: grpc.InferenceServerClient) -> None:
+def test_rollback_under_traffic_brings_back_the_old_bits_and_leaves_the_other_endpoint_alone(
+    house: House, client: grpc.InferenceServerClient
+) -> None:
     settings = house.settings
     tables = DeltaStore.for_bucket(settings.need("s3_endpoint"), "dev", settings.need("dev_access_key"), settings.need("dev_secret_key"))
     fixed = tables.read("raw/flights").slice(300_000, REQUESTS)
@@ -60,9 +67,11 @@ def test_rollback_under_traffic_brings_back_the_old_bits(house: House, client: g
     first = current(prod, "deployment", "eta", "eta")
     before = np.concatenate([ask(client, fixed.slice(row, 1)) for row in range(REQUESTS)])
     second = deploy_another_model(house)
-    between = ask(client, fixed)
+    between, beside = ask(client, fixed), ask(client, fixed, "late")
     stop, answers, errors = threading.Event(), [], []
-    threads = [threading.Thread(target=traffic(settings.need("triton_grpc"), fixed, stop, answers, errors)) for _ in range(2)]
+    others: list[np.ndarray] = []
+    asked = [("eta", answers), ("eta", answers), ("late", others)]
+    threads = [threading.Thread(target=traffic(settings.need("triton_grpc"), name, fixed, stop, found, errors)) for name, found in asked]
     for thread in threads:
         thread.start()
 
@@ -84,3 +93,5 @@ def test_rollback_under_traffic_brings_back_the_old_bits(house: House, client: g
     assert not np.array_equal(between, before)
     wholly = [np.array_equal(answer, before) or np.array_equal(answer, between) for answer in answers]
     assert all(wholly)
+    assert len(others) > 5
+    assert all(np.array_equal(answer, beside) for answer in others)
