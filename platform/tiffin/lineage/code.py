@@ -15,7 +15,7 @@ from typing import Any
 
 from tiffin.core.digests import digest_json
 
-__all__ = ["code_digest"]
+__all__ = ["code_digest", "reached"]
 
 
 def code_digest(function: Callable[..., Any]) -> str:
@@ -24,23 +24,30 @@ def code_digest(function: Callable[..., Any]) -> str:
     Compared are syntax trees without comments, docstrings, positions and annotations of type; what is imported
     from elsewhere counts by its name. A function without readable source counts by its bytecode.
     """
+    found = reached(function)
+    if found is None:
+        code = inspect.unwrap(function).__code__
+        return digest_json([code.co_code.hex(), [repr(one) for one in code.co_consts], list(code.co_names)])
+    return digest_json({name: ast.dump(node) for name, node in found.items()})
+
+
+def reached(function: Callable[..., Any]) -> dict[str, ast.AST] | None:
+    """What a function stands on in its own module, by name, itself under `""`, each by what it means; None without readable source."""
     plain = inspect.unwrap(function)
     try:
         tree = ast.parse(Path(inspect.getsourcefile(plain) or "").read_text())
         own = ast.parse(textwrap.dedent(inspect.getsource(plain))).body[0]
     except (OSError, TypeError, SyntaxError):
-        code = plain.__code__
-        return digest_json([code.co_code.hex(), [repr(one) for one in code.co_consts], list(code.co_names)])
+        return None
     defined = definitions(tree)
-    found: dict[str, str] = {}
+    found: dict[str, ast.AST] = {}
     waiting: list[tuple[str, ast.AST]] = [("", own)]
     while waiting:
         name, node = waiting.pop()
-        node = meaning(node)
-        found[name] = ast.dump(node)
-        used = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        found[name] = meaning(node)
+        used = {one.id for one in ast.walk(found[name]) if isinstance(one, ast.Name)}
         waiting += [(other, defined[other]) for other in sorted(used) if other in defined and other not in found]
-    return digest_json(found)
+    return found
 
 
 def definitions(tree: ast.Module) -> dict[str, ast.AST]:
