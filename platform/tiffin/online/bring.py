@@ -38,7 +38,6 @@ from tiffin.online.plan_steps import (
     perform,
 )
 from tiffin.online.store import OnlineStore, Progress
-from tiffin.wire.rows import join_rows
 from tiffin.wire.segments import read_segment
 
 __all__ = ["Brought", "Doer", "Fetch", "Listener", "bring", "silent", "unnoticed"]
@@ -138,7 +137,7 @@ class Doer:
         if whose != (edition.team, edition.view, ref.rows) or segment.schema != edition.schema:
             found = f"{segment.meta.rows} rows of {segment.meta.team}/{segment.meta.view}, schema {segment.schema.number}"
             raise Corrupt(f"segment {name} is another one: {found}", fix="publish the view again", context={"digest": ref.digest})
-        return KeyedRows(join_rows(segment.keys), segment.packed)
+        return KeyedRows(segment.key_bytes, segment.packed)
 
     def paced(self, edition: Edition) -> Progress:
         """Progress that makes the pauses: the store calls it when nothing of ours is under way."""

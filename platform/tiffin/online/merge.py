@@ -22,7 +22,7 @@ __all__ = ["Block", "MergedRows"]
 Longs = npt.NDArray[np.int64]
 
 SPAN = 50_000
-WHOLE = 20_000
+WHOLE = 2_000
 """Publications of up to so many rows are read back whole, of larger ones as many, evenly spread."""
 LONG_KEY = 64
 """Keys longer than this are compared one by one: padded to one width they would take too much memory."""

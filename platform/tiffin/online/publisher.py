@@ -8,7 +8,7 @@ doing it again ends in the same state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +20,37 @@ from tiffin.core.errors import Invalid
 from tiffin.manifests.records import GenerationRecord, SegmentRef, ViewRecord
 from tiffin.online.bring import Doer, Listener, silent, unnoticed
 from tiffin.online.editions import Edition, LiveState
+from tiffin.online.keyed_rows import KeyedRows, joined
 from tiffin.online.plan_publish import publishing, rolling_back
 from tiffin.online.plan_steps import perform
 from tiffin.online.store import OnlineStore, Progress
-from tiffin.storage.layout import manifest_key
-from tiffin.storage.objects import ObjectStore, get_blob, put_blob
+from tiffin.storage.layout import blob_key, manifest_key
+from tiffin.storage.objects import ObjectStore, get_blob
 from tiffin.wire.encodings import Ragged, Values
-from tiffin.wire.rows import pack
+from tiffin.wire.rows import Packed, join_rows, pack
 from tiffin.wire.schema import RowSchema
 from tiffin.wire.segments import build_segment
+from tiffin.wire.tombstones import pack_tombstones
 
-__all__ = ["Published", "publish_delta", "publish_generation", "roll_back"]
+__all__ = ["Deletes", "Published", "publish_delta", "publish_generation", "roll_back"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deletes:
+    """Entities that have no row any more.
+
+    A deletion is a row like any other: it wins over an older one, loses against a newer, and an older row that comes late
+    does not bring the entity back.
+
+    Args:
+        keys: one each, from `pack_keys` or `encode_keys`; none of them among the rows published with it.
+        event_time_us: `(keys,)` int64: since when.
+    """
+
+    keys: Sequence[bytes] | Packed
+    event_time_us: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +78,7 @@ class Published:
 def publish_generation(
     view: ViewRecord,
     *,
-    keys: list[bytes],
+    keys: Sequence[bytes] | Packed,
     columns: Mapping[str, Values | Ragged],
     event_time_us: npt.NDArray[Any],
     watermark_us: int,
@@ -74,7 +92,7 @@ def publish_generation(
     """Publish all rows of a view as a new generation.
 
     Args:
-        keys: one per row, from `encode_keys`; unique.
+        keys: one per row, from `pack_keys` or `encode_keys`; unique.
         columns: exactly the view's features.
         event_time_us: `(rows,)` int64.
         watermark_us: up to which event time the rows are complete.
@@ -98,6 +116,7 @@ def publish_generation(
         watermark_us=watermark_us,
         as_of_us=as_of_us,
         ttl_us=view.ttl_us,
+        layout=view.layout,
     )
     return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, at=at, progress=progress)
 
@@ -105,7 +124,7 @@ def publish_generation(
 def publish_delta(
     view: ViewRecord,
     *,
-    keys: list[bytes],
+    keys: Sequence[bytes] | Packed,
     columns: Mapping[str, Values | Ragged],
     event_time_us: npt.NDArray[Any],
     watermark_us: int,
@@ -114,6 +133,7 @@ def publish_delta(
     promote: Callable[[str], None],
     store: OnlineStore,
     current: GenerationRecord,
+    deletes: Deletes | None = None,
     at: Listener = silent,
     progress: Progress = unnoticed,
 ) -> Published:
@@ -124,17 +144,18 @@ def publish_delta(
 
     Args:
         current: the durable current record (prod's); its rows that the server lacks are brought along.
+        deletes: entities that have no row any more.
 
     Raises:
         as `publish_generation`.
     """
-    data, ref = make_segment(view, keys, columns, event_time_us)
+    data, ref = make_segment(view, keys, columns, event_time_us, deletes)
     if view.row_schema != current.row_schema:
         raise Invalid(
             f"view {view.team}/{view.name} has another schema than its live generation",
             fix="publish a whole generation: a delta has no other columns",
         )
-    stands = not keys or ref.digest == (current.base, *current.deltas)[-1].digest
+    stands = not ref.rows or ref.digest == (current.base, *current.deltas)[-1].digest
     deltas = current.deltas if stands else (*current.deltas, ref)
     changes = {"deltas": deltas, "watermark_us": max(watermark_us, current.watermark_us), "as_of_us": as_of_us}
     record = current.model_copy(update=changes)
@@ -142,14 +163,28 @@ def publish_delta(
 
 
 def make_segment(
-    view: ViewRecord, keys: list[bytes], columns: Mapping[str, Values | Ragged], event_time_us: npt.NDArray[Any]
+    view: ViewRecord,
+    keys: Sequence[bytes] | Packed,
+    columns: Mapping[str, Values | Ragged],
+    event_time_us: npt.NDArray[Any],
+    deletes: Deletes | None = None,
 ) -> tuple[bytes, SegmentRef]:
     """Pack rows; the segment's span is that of its event times, so that equal rows are equal bytes."""
     schema = RowSchema.from_json(view.row_schema)
-    start, end = (int(event_time_us.min()), int(event_time_us.max())) if len(event_time_us) else (0, 0)
-    packed = pack(schema, columns, np.asarray(event_time_us))
-    data = build_segment(schema, keys, packed, team=view.team, view=view.name, start_us=start, end_us=end)
-    return data, SegmentRef(digest=digest_bytes(data), size_bytes=len(data), rows=len(keys), start_us=start, end_us=end)
+    times = np.asarray(event_time_us)
+    made = [KeyedRows(packed_keys(keys), pack(schema, columns, times))]
+    if deletes is not None and len(deletes.keys):
+        made.append(KeyedRows(packed_keys(deletes.keys), pack_tombstones(schema, deletes.event_time_us)))
+        times = np.concatenate([times, deletes.event_time_us])
+    rows = joined(made)
+    start, end = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+    data = build_segment(schema, rows.keys, rows.rows, team=view.team, view=view.name, start_us=start, end_us=end)
+    return data, SegmentRef(digest=digest_bytes(data), size_bytes=len(data), rows=len(rows), start_us=start, end_us=end)
+
+
+def packed_keys(keys: Sequence[bytes] | Packed) -> Packed:
+    """Keys as one buffer."""
+    return keys if isinstance(keys, Packed) else join_rows(keys)
 
 
 def publish(
@@ -168,8 +203,8 @@ def publish(
     target = Edition.of(record)
 
     def durable() -> None:
-        for data in made.values():
-            put_blob(dev, data)
+        for digest, data in made.items():
+            dev.put(blob_key(digest), data)
         dev.put(manifest_key("view", view.address), view.to_bytes())
         dev.put(manifest_key("generation", record.address), record.to_bytes())
 
