@@ -17,7 +17,7 @@ LOGICAL, EXPRESSIONS = "org.apache.spark.sql.catalyst.plans.logical", "org.apach
 STATEMENTS = (f"{LOGICAL}.Command", f"{LOGICAL}.ParsedStatement")
 SUBQUERY = f"{EXPRESSIONS}.PlanExpression"
 # programs, Java by name, and XML, whose documents can name files
-UNSEEN = "ExecuteImmediateQuery"  # its statement is a string
+UNSEEN = "UnresolvedExecuteImmediate"  # its statement is a string
 REACHING = {"ScriptTransformation", "CallMethodViaReflection", "TryReflect"}
 XML = f"{EXPRESSIONS}.xml."
 # what answers by the clock, the user or the machine; chance is not deterministic in Spark's own words
