@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,6 +34,8 @@ ENCODINGS = (
     "ints:6",
     'cat:["UA","AA","","é","a longer word"]',
     LARGE,
+    "str:64:zip",
+    "ints:40:zip",
 )
 
 float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -59,9 +62,12 @@ def cell(encoding: str) -> st.SearchStrategy:
         element = float32s if "f16" not in encoding else st.floats(-65504, 65504)
         return st.lists(element, min_size=form.size, max_size=form.size)
     if form.kind == "ints":
-        return st.lists(st.integers(-(2**63), 2**63 - 1), max_size=form.size)
+        alike = st.builds(lambda number, times: [number] * times, st.integers(-(2**63), 2**63 - 1), st.integers(0, form.size))
+        return st.one_of(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=min(form.size, 8)), alike)
     if form.vocabulary is not None:
         return st.sampled_from(form.vocabulary.words)
+    if form.codec:
+        return st.one_of(text24, st.builds(lambda text, times: (text * times)[:16], text24, st.integers(0, 16)))
     return text24
 
 
@@ -136,9 +142,9 @@ def slow_rows(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_t
                 code = 0 if text is None else encoding_words.index(text) + 1
                 fixed += struct.pack("<B" if len(encoding_words) < 256 else "<H", code)
             elif form.kind == "str":
-                tails.append((to_strings(values)[row] or "").encode())
+                tails.append(slow_codec(form.codec, (to_strings(values)[row] or "").encode()))
             elif form.kind == "ints":
-                tails.append(b"".join(varint(number) for number in to_int_lists(values)[row] or []))
+                tails.append(slow_codec(form.codec, b"".join(varint(number) for number in to_int_lists(values)[row] or [])))
             elif form.kind == "vec":
                 numbers = values.data[row].tolist()
                 if column.encoding.endswith("i8"):
@@ -160,6 +166,15 @@ def slow_rows(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_t
         check = fold_rows(np.frombuffer(body, dtype=np.uint8), np.array([0, len(body)]), seed_of(schema))[0]
         out.append(body[:1] + bytes([check]) + body[2:])
     return out
+
+
+def slow_codec(codec: bool, piece: bytes) -> bytes:
+    """A value with its codec byte, in the shorter form."""
+    if not codec or not piece:
+        return piece
+    press = zlib.compressobj(9, zlib.DEFLATED, -15)
+    small = press.compress(piece) + press.flush()
+    return b"\1" + small if len(small) < len(piece) else b"\0" + piece
 
 
 def words_of(encoding: str) -> list[str]:

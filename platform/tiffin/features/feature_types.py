@@ -174,13 +174,17 @@ class Timestamp(FeatureType):
 
 
 class String(FeatureType):
-    """Text in Unicode NFC, at most `max_bytes` of UTF-8; a longer value is refused."""
+    """Text in Unicode NFC, at most `max_bytes` of UTF-8; a longer value is refused.
+
+    With `compress`, a value is deflated online where that makes it shorter (long, repetitive text); it costs one byte otherwise.
+    """
 
     max_bytes: int = Field(default=256, ge=1, le=32_000, description="longest value in UTF-8 bytes")
+    compress: bool = Field(default=False, description="deflate a value online where that makes it shorter")
 
     @property
     def encoding(self) -> str:
-        return f"str:{self.max_bytes}"
+        return f"str:{self.max_bytes}{':zip' if self.compress else ''}"
 
     @property
     def arrow(self) -> pa.DataType:
@@ -234,13 +238,14 @@ class Vector(FeatureType):
 
 
 class IntList(FeatureType):
-    """A list of whole numbers, at most `max_length` of them; varint online."""
+    """A list of whole numbers, at most `max_length` of them; varint online, and with `compress` deflated where that is shorter."""
 
     max_length: int = Field(default=100, ge=1, le=10_000, description="longest list")
+    compress: bool = Field(default=False, description="deflate a list online where that makes it shorter")
 
     @property
     def encoding(self) -> str:
-        return f"ints:{self.max_length}"
+        return f"ints:{self.max_length}{':zip' if self.compress else ''}"
 
     @property
     def arrow(self) -> pa.DataType:

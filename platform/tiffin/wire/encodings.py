@@ -60,6 +60,7 @@ class Encoding:
         size: numbers per vector, most bytes of a string, or longest list.
         step: distance between two values, for `step`.
         vocabulary: of text that is stored as codes; None for all else.
+        codec: whether each value carries a codec byte, see `tiffin.wire.codecs`.
     """
 
     kind: Kind
@@ -68,6 +69,7 @@ class Encoding:
     size: int = 1
     step: float = 0.0
     vocabulary: Vocabulary | None = None
+    codec: bool = False
 
     @property
     def ragged(self) -> bool:
@@ -89,7 +91,7 @@ FIXED: dict[str, tuple[Kind, str, str]] = {
     "f32": ("float", "<f4", "f4"),
     "ts": ("ts", "<i8", "i8"),
 }
-SIZED = re.compile(r"(str|ints):([1-9][0-9]{0,5})")
+SIZED = re.compile(r"(str|ints):([1-9][0-9]{0,5})(:zip)?")
 STEP = re.compile(r"step:([0-9.e+-]+):(i8|i16|i32)")
 VECTOR = re.compile(r"vec:([1-9][0-9]{0,4}):(f32|f16|i8)")
 SMALLEST_STEP = 2.0**-126
@@ -112,7 +114,8 @@ def parse_encoding(text: str) -> Encoding:
     if text == "bool":
         return Encoding("bool", None, np.dtype(np.bool_))
     if match := SIZED.fullmatch(text):
-        return Encoding("str" if match[1] == "str" else "ints", None, np.dtype("u1" if match[1] == "str" else "i8"), size=int(match[2]))
+        kind, dtype = ("str", "u1") if match[1] == "str" else ("ints", "i8")
+        return Encoding(kind, None, np.dtype(dtype), size=int(match[2]), codec=match[3] is not None)
     if match := VECTOR.fullmatch(text):
         size = int(match[1])
         row = scaled_dtype(size) if match[2] == "i8" else np.dtype((np.dtype("<f4" if match[2] == "f32" else "<f2"), (size,)))
@@ -125,7 +128,7 @@ def parse_encoding(text: str) -> Encoding:
         return Encoding("str", code_dtype(len(words.words)), np.dtype("u1"), size=words.padded.shape[1], vocabulary=words)
     raise Invalid(
         f"encoding {text[:60]!r} is not known",
-        fix="use i8 i16 i32 i64 f16 f32 bool ts str:MAX cat:[...] step:STEP:iW vec:N:f32|f16|i8 ints:MAX, or a newer tiffin",
+        fix="use i8 i16 i32 i64 f16 f32 bool ts str:MAX[:zip] cat:[...] step:STEP:iW vec:N:f32|f16|i8 ints:MAX[:zip], or a newer tiffin",
     )
 
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from tiffin.core.errors import Invalid
 from tiffin.wire.checks import fold_matrix, seed_of
 from tiffin.wire.columns import Mask, Ragged, Values
+from tiffin.wire.flaws import refuse
 from tiffin.wire.layouts import HEADER, layout_of
 from tiffin.wire.packed import take_matrix
-from tiffin.wire.reading import plan_of, read_fixed, read_times, refuse, verify
+from tiffin.wire.reading import plan_of, read_fixed, read_times, verify
 from tiffin.wire.schema import RowSchema
 
 __all__ = ["columns_of", "event_times", "row_width", "unpack_matrix"]

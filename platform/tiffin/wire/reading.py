@@ -5,7 +5,7 @@ Columns that stand side by side in one stored form are read together, null bits 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tiffin.core.errors import Corrupt, Invalid, nearest
+from tiffin.core.errors import Invalid, nearest
 from tiffin.wire.checks import CHECK_AT
 from tiffin.wire.columns import Mask, Ragged, Values
 from tiffin.wire.encodings import restore
+from tiffin.wire.flaws import refuse
 from tiffin.wire.layouts import HEADER, Layout, Slot, layout_of
 from tiffin.wire.quantise import restore_steps
 from tiffin.wire.schema import RowSchema
 
-__all__ = ["Plan", "plan_of", "read_fixed", "read_times", "refuse", "verify"]
+__all__ = ["Plan", "plan_of", "read_fixed", "read_times", "verify"]
 
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
@@ -168,29 +169,13 @@ def width_of(slot: Slot) -> int:
     return 0 if slot.form.stored is None else slot.form.stored.itemsize
 
 
-def refuse(bad: Mask, what: str, found: Callable[[int], str], *, rows: Longs | None = None) -> None:
-    """Raise Corrupt for the first bad row.
-
-    Args:
-        found: says what stands there, given the place in `bad`.
-        rows: the rows' own numbers; None: their places in `bad`.
-    """
-    if bad.any():
-        place = int(np.argmax(bad))
-        row = place if rows is None else int(rows[place])
-        raise Corrupt(
-            f"packed row {row}: its {what} is {found(place)}",
-            fix="these are not the bytes that were published: publish the view again, or look who else writes there",
-            context={"row": row, "what": what},
-        )
-
-
-def verify(schema: RowSchema, head: Bytes, folded: Bytes) -> None:
+def verify(schema: RowSchema, head: Bytes, folded: Bytes, rows: Longs | None = None) -> None:
     """Refuse rows of another schema number, with a wrong check byte, or with bits that no column has.
 
     Args:
         head: `(rows, fixed)` the rows' fixed parts.
         folded: `(rows,)` what the check bytes must be.
+        rows: `(rows,)` what an error calls the rows; None: their places.
 
     Raises:
         Corrupt: `context` has `row` and `what`: `"schema number"`, `"check byte"` or `"padding"`.
@@ -199,12 +184,12 @@ def verify(schema: RowSchema, head: Bytes, folded: Bytes) -> None:
     wrong = head[:, 0] != schema.number
     wrong |= head[:, CHECK_AT] != folded
     if wrong.any():
-        refuse(head[:, 0] != schema.number, "schema number", lambda row: f"{head[row, 0]}, expected {schema.number}")
-        refuse(wrong, "check byte", lambda row: f"{head[row, CHECK_AT]}, expected {folded[row]}")
+        refuse(head[:, 0] != schema.number, "schema number", lambda row: f"{head[row, 0]}, expected {schema.number}", rows=rows)
+        refuse(wrong, "check byte", lambda row: f"{head[row, CHECK_AT]}, expected {folded[row]}", rows=rows)
     for count, at in ((layout.nulls, HEADER), (layout.bools, layout.bools_at)):
         last = head[:, at + count // 8] if count % 8 else head[:0, 0]
         if last.max(initial=0) >= 1 << (count % 8):
-            refuse(last >= 1 << (count % 8), "padding", lambda row: "not zero")
+            refuse(last >= 1 << (count % 8), "padding", lambda row: "not zero", rows=rows)
 
 
 def read_times(schema: RowSchema, head: Bytes) -> Longs:
@@ -268,5 +253,5 @@ def read_words(slot: Slot, head: Bytes, valid: Mask | None, rows: Longs | None) 
     words, present = len(vocabulary.words), len(codes) if valid is None else int(np.count_nonzero(valid))
     if int(codes.max(initial=0)) > words or np.count_nonzero(codes) != present:
         bad = (codes > words) | ((codes == 0) & (np.ones(len(codes), dtype=np.bool_) if valid is None else valid))
-        refuse(bad, f"code of {slot.column.name!r}", lambda row: f"{codes[row]}, expected 1..{words}", rows=rows)
+        refuse(bad, "code", lambda row: f"{codes[row]}, expected 1..{words}", column=slot.column.name, rows=rows)
     return vocabulary.decode(codes, valid)

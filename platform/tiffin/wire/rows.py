@@ -8,7 +8,7 @@ The ends count from the start of the tail. Number 0 is kept for tombstones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,21 +17,20 @@ import numpy.typing as npt
 
 from tiffin.core.errors import Invalid, nearest
 from tiffin.wire.checks import CHECK_AT, fold_matrix, fold_rows, seed_of
-from tiffin.wire.columns import Mask, Ragged, Values, ends, spans, windows
+from tiffin.wire.columns import Ragged, Values, windows
 from tiffin.wire.encodings import to_stored
-from tiffin.wire.layouts import HEADER, Layout, Slot, layout_of
-from tiffin.wire.matrix import unpack_matrix
+from tiffin.wire.flaws import refuse
+from tiffin.wire.layouts import HEADER, layout_of
 from tiffin.wire.packed import Packed, join_rows, split_rows, take_rows
-from tiffin.wire.reading import plan_of, read_fixed, read_times, refuse, verify
+from tiffin.wire.reading import plan_of, read_fixed, read_times, verify
 from tiffin.wire.schema import RowSchema
+from tiffin.wire.tails import assemble, load_tail, read_ends, store_tail
 from tiffin.wire.times import store_times
-from tiffin.wire.varints import decode_varints, encode_varints
 
 __all__ = ["Packed", "join_rows", "pack", "split_rows", "take_rows", "unpack"]
 
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
-MAX_TAIL = 0xFFFF
 
 
 def pack(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_time_us: npt.NDArray[Any]) -> Packed:
@@ -67,7 +66,7 @@ def pack(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_time_u
     raw = head.view(np.uint8).reshape(rows, layout.fixed)
     for at in range(HEADER, layout.bools_at + (layout.bools + 7) // 8):
         raw[:, at] = bits[at]
-    packed = assemble(schema, layout, raw, tails)
+    packed = assemble(layout, raw, tails)
     seed = seed_of(schema)
     if layout.tail:
         packed.data[packed.offsets[:-1] + CHECK_AT] = fold_rows(packed.data, packed.offsets, seed)
@@ -103,81 +102,37 @@ def check_columns(schema: RowSchema, columns: Mapping[str, Values | Ragged], row
         raise Invalid(f"column {extra[0]!r} is not in schema {schema.number}", fix=nearest(extra[0], names))
 
 
-def store_tail(slot: Slot, found: Ragged) -> tuple[Bytes, Longs]:
-    """A varying column's bytes, and `(rows,)` how many each row has."""
-    if slot.form.kind == "str":
-        return found.data.astype(np.uint8, copy=False), np.diff(found.offsets)
-    data, widths = encode_varints(found.data.astype(np.int64, copy=False))
-    return data, np.diff(ends(widths)[found.offsets])
-
-
-def assemble(schema: RowSchema, layout: Layout, head: Bytes, tails: list[tuple[Bytes, Longs]]) -> Packed:
-    """Fixed parts and tails, interleaved row by row."""
-    rows = len(head)
-    if not tails:
-        return Packed(head.reshape(-1), np.arange(rows + 1, dtype=np.int64) * layout.fixed)
-    stops = np.cumsum([lengths for _, lengths in tails], axis=0)
-    too_long = stops[-1] > MAX_TAIL
-    if too_long.any():
-        row = int(np.argmax(too_long))
-        raise Invalid(
-            f"row {row}: its strings and lists take {stops[-1][row]} bytes together: expected at most {MAX_TAIL}",
-            fix="shorten them, or split the view in two",
-            context={"row": row, "schema": schema.number},
-        )
-    head[:, layout.ends_at :] = np.ascontiguousarray(stops.T.astype("<u2")).view(np.uint8).reshape(rows, 2 * len(tails))
-    offsets = ends(layout.fixed + stops[-1])
-    data = np.empty(offsets[-1], dtype=np.uint8)
-    data[offsets[:-1, None] + np.arange(layout.fixed)] = head
-    start = offsets[:-1] + layout.fixed
-    for piece, lengths in tails:
-        data[spans(start, lengths)] = piece
-        start = start + lengths
-    return Packed(data, offsets)
-
-
-def unpack(schema: RowSchema, packed: Packed) -> tuple[dict[str, Values | Ragged], Longs]:
+def unpack(
+    schema: RowSchema, packed: Packed, names: Sequence[str] | None = None, *, rows: Longs | None = None
+) -> tuple[dict[str, Values | Ragged], Longs]:
     """Columns and event times of rows of one schema: bit for bit what `canonical` gives.
 
+    Args:
+        names: the columns to read; None: all.
+        rows: `(rows,)` what an error calls the rows; None: their places.
+
     Returns:
-        Columns by name in the schema's order, and `(rows,)` event times in µs.
+        Columns by name in the order of `names` or the schema, and `(rows,)` event times in µs.
 
     Raises:
-        Corrupt: wrong length, schema number, check byte or inner structure; `context["row"]` says which row.
+        Corrupt: wrong length, schema number, check byte or inner structure; `context` has `row` and `what`, see `tiffin.wire.flaws`.
+        Invalid: the schema has no column of this name.
     """
     layout = layout_of(schema)
+    plan = plan_of(schema, None if names is None else tuple(names))
     lengths = np.diff(packed.offsets)
     short = lengths < layout.fixed if layout.tail else lengths != layout.fixed
-    refuse(short, "length", lambda row: f"{lengths[row]} bytes, expected {'at least ' if layout.tail else ''}{layout.fixed}")
-    if not layout.tail:
-        return unpack_matrix(schema, packed.data.reshape(len(packed), layout.fixed))
-    head = windows(packed.data, packed.offsets[:-1], layout.fixed)
-    verify(schema, head, fold_rows(packed.data, packed.offsets, seed_of(schema)))
-    stops = read_ends(layout, head, lengths)
-    plan = plan_of(schema)
-    found, valid = read_fixed(plan, head)
+    refuse(short, "length", lambda row: f"{lengths[row]} bytes, expected {'at least ' if layout.tail else ''}{layout.fixed}", rows=rows)
+    if layout.tail:
+        head = windows(packed.data, packed.offsets[:-1], layout.fixed)
+        folded = fold_rows(packed.data, packed.offsets, seed_of(schema))
+    else:
+        head = packed.data.reshape(len(packed), layout.fixed)
+        folded = fold_matrix(head, seed_of(schema))
+    verify(schema, head, folded, rows)
+    found, valid = read_fixed(plan, head, rows=rows)
     columns: dict[str, Values | Ragged] = {}
+    stops = read_ends(layout, head, lengths, rows) if layout.tail else lengths
     for slot, column, mask in zip(plan.slots, found, valid, strict=True):
-        columns[slot.column.name] = load_tail(slot, packed, layout, stops, mask) if column is None else column
+        columns[slot.column.name] = load_tail(slot, packed, layout, stops, mask, rows) if column is None else column
     return columns, read_times(schema, head)
-
-
-def read_ends(layout: Layout, head: Bytes, lengths: Longs) -> Longs:
-    """`(rows, varying + 1)` where each varying column begins and ends in the tail."""
-    stops = np.zeros((len(head), len(layout.tail) + 1), dtype=np.int64)
-    stops[:, 1:] = head[:, layout.ends_at :].view("<u2")
-    bad = np.diff(stops, axis=1).min(axis=1) < 0
-    bad |= stops[:, -1] != lengths - layout.fixed
-    refuse(bad, "tail", lambda row: f"{lengths[row] - layout.fixed} bytes, its columns end at {stops[row, 1:].tolist()}")
-    return stops
-
-
-def load_tail(slot: Slot, packed: Packed, layout: Layout, stops: Longs, valid: Mask | None) -> Ragged:
-    """A varying column out of the tails."""
-    lengths = stops[:, slot.at + 1] - stops[:, slot.at]
-    data = packed.data[spans(packed.offsets[:-1] + layout.fixed + stops[:, slot.at], lengths)]
-    offsets = ends(lengths)
-    if slot.form.kind == "str":
-        return Ragged(offsets, data, valid)
-    numbers, counts = decode_varints(data, offsets, name=f"column {slot.column.name!r}")
-    return Ragged(ends(counts), numbers, valid)

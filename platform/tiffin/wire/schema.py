@@ -20,7 +20,8 @@ class Column:
     Args:
         name: feature name, unique in its view.
         encoding: text form of the declared type, parsed by `tiffin.wire.encodings`:
-            `i8 i16 i32 i64 f16 f32 bool ts str:MAX_BYTES cat:["WORD",...] step:STEP:WIDTH vec:N:KIND ints:MAX_LENGTH`.
+            `i8 i16 i32 i64 f16 f32 bool ts str:MAX_BYTES[:zip] cat:["WORD",...] step:STEP:WIDTH vec:N:KIND
+            ints:MAX_LENGTH[:zip]`.
         nullable: whether the row carries a null bit for it.
     """
 

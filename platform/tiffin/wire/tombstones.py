@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from tiffin.wire.checks import CHECK_AT, fold_matrix, seed_of
 from tiffin.wire.columns import Mask, windows
+from tiffin.wire.flaws import refuse
 from tiffin.wire.layouts import HEADER
 from tiffin.wire.packed import Packed, from_matrix
-from tiffin.wire.reading import read_times, refuse
+from tiffin.wire.reading import read_times
 from tiffin.wire.schema import RowSchema
 from tiffin.wire.times import store_times
 

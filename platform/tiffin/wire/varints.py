@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tiffin.core.errors import Corrupt
 from tiffin.wire.columns import ends
+from tiffin.wire.flaws import refuse
 
-__all__ = ["decode_varints", "encode_varints"]
+__all__ = ["LONGEST", "decode_varints", "encode_varints"]
 
 LONGEST = 10
 
@@ -33,14 +33,14 @@ def encode_varints(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8
 
 
 def decode_varints(
-    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, name: str
+    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, column: str, rows: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Numbers of all rows, and `(rows,)` how many each row has.
 
     Args:
         data: the rows' bytes, one after the other.
         offsets: `(rows + 1,)` where each row's bytes begin; the last is `len(data)`.
-        name: what the error calls the column.
+        column, rows: what an error calls them.
 
     Raises:
         Corrupt: a number is cut, too long, or not in its shortest form.
@@ -50,11 +50,15 @@ def decode_varints(
     starts = np.concatenate([[0], stops[:-1]]) if len(stops) else stops
     widths = stops - starts
     filled = np.diff(offsets) > 0
-    whole = bool(last[offsets[1:][filled] - 1].all())
+    whole = last[offsets[1:][filled] - 1]
     padded = (widths > 1) & (data[stops - 1] == 0)
     over = (widths > LONGEST) | ((widths == LONGEST) & (data[stops - 1] > 1))
-    if not whole or padded.any() or over.any():
-        raise Corrupt(f"{name}: a list of numbers is not a sequence of shortest varints", fix="publish the view again")
+    if not whole.all() or padded.any() or over.any():
+        bad = np.zeros(len(offsets) - 1, dtype=np.bool_)
+        bad[np.flatnonzero(filled)[~whole]] = True
+        # of a number that runs over a row's end only the rows that it leaves are bad; one within a row is that row's
+        bad[np.searchsorted(offsets, stops[padded | over] - 1, side="right") - 1] = True
+        refuse(bad, "varint", lambda row: "not in its shortest form, or cut", column=column, rows=rows)
     zigzag = np.zeros(len(stops), dtype=np.uint64)
     for place in range(int(widths.max(initial=0))):
         has = widths > place

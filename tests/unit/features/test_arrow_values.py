@@ -52,6 +52,8 @@ KINDS: dict[str, tuple[FeatureType, pa.DataType, st.SearchStrategy[object]]] = {
     "timestamp": (Timestamp(), INSTANT, st.integers(-(2**55), 2**55)),
     "timestamp in another zone": (Timestamp(), pa.timestamp("ms", tz="America/New_York"), st.integers(-(2**40), 2**40)),
     "string": (String(max_bytes=64), pa.string(), st.text("aé\u0301ß\0", max_size=8)),
+    "string compressed": (String(max_bytes=64, compress=True), pa.string(), st.text("ab", max_size=40)),
+    "list compressed": (IntList(max_length=40, compress=True), pa.list_(pa.int64()), st.lists(st.integers(0, 1), max_size=40)),
     "large string": (String(max_bytes=64), pa.large_string(), st.text("ab", max_size=3)),
     "category": (Category(("UA", "é", "")), pa.string(), st.sampled_from(["UA", "e\u0301", ""])),
     "category of dictionary": (Category(("a", "b")), pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["a", "b"])),

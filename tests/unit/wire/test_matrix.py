@@ -19,6 +19,9 @@ from tiffin.wire.schema import Column, RowSchema
 SCHEMA = RowSchema(7, (Column("a", "f16"), Column("word", 'cat:["UA","AA"]', nullable=False), Column("ok", "bool"), Column("b", "f16")))
 
 
+WORD = {"what": "code", "column": "word"}
+
+
 def sample(rows: int = 30) -> Packed:
     """Rows with some nulls."""
     random = np.random.default_rng(5)
@@ -84,15 +87,15 @@ def test_an_altered_row_is_refused_by_its_own_number(place, what):
 
 def test_a_bit_that_no_column_has_and_a_code_of_no_word_are_refused():
     matrix = sample().data.reshape(30, -1).copy()
-    for place, value, what in ((6, 0x80, "padding"), (10, 3, "code of 'word'"), (10, 0, "code of 'word'")):
+    for place, value, what in ((6, 0x80, {"what": "padding"}), (10, 3, WORD), (10, 0, WORD)):
         altered = matrix.copy()
         altered[4, place] = value if place != 6 else altered[4, place] | value
         altered[:, 1] = fold_matrix(altered, seed_of(SCHEMA))
         index = np.array([9, -1, 4])
 
-        with pytest.raises(Corrupt, match=f"row 4: its {what}") as caught:
+        with pytest.raises(Corrupt, match=f"row 4: its {what['what']} ") as caught:
             unpack_matrix(SCHEMA, altered, index)
-        assert caught.value.context == {"row": 4, "what": what}
+        assert caught.value.context == {"row": 4, **what}
 
 
 def test_rows_of_another_width_and_of_varying_width_are_refused():

@@ -232,7 +232,7 @@ def test_missing_extra_and_uneven_columns_are_refused_by_name():
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
 def test_varints_come_back(numbers):
     data, widths = encode_varints(np.array(numbers, dtype=np.int64))
-    found, counts = decode_varints(data, np.array([0, len(data)]), name="x")
+    found, counts = decode_varints(data, np.array([0, len(data)]), column="x")
 
     assert found.tolist() == numbers
     assert counts.tolist() == [len(numbers)]
@@ -241,13 +241,13 @@ def test_varints_come_back(numbers):
 
 @pytest.mark.parametrize("data", [[0x80], [0x80, 0x00], [0xFF] * 10, [0xFF] * 9 + [0x02], [0x80] * 10 + [0x01]])
 def test_varints_that_are_cut_padded_or_too_long_are_corrupt(data):
-    with pytest.raises(Corrupt, match="shortest varints"):
-        decode_varints(np.array(data, dtype=np.uint8), np.array([0, len(data)]), name="x")
+    with pytest.raises(Corrupt, match=r"varint of column .x. is not in its shortest form"):
+        decode_varints(np.array(data, dtype=np.uint8), np.array([0, len(data)]), column="x")
 
 
 def test_a_number_cut_between_two_rows_is_corrupt():
     with pytest.raises(Corrupt):
-        decode_varints(np.array([0x80, 0x01], dtype=np.uint8), np.array([0, 1, 2]), name="x")
+        decode_varints(np.array([0x80, 0x01], dtype=np.uint8), np.array([0, 1, 2]), column="x")
 
 
 def test_no_rows_are_rows_too():
