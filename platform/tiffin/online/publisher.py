@@ -19,8 +19,10 @@ from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Invalid
 from tiffin.manifests.records import GenerationRecord, SegmentRef, ViewRecord
 from tiffin.online.bring import Doer, Listener, silent, unnoticed
+from tiffin.online.dense import CROWDED_ROWS
 from tiffin.online.editions import Edition, LiveState
-from tiffin.online.keyed_rows import KeyedRows, joined
+from tiffin.online.judge import Limits, Summary, check_decodes, check_ranges, judge, summarise
+from tiffin.online.keyed_rows import KeyedRows, event_units, joined
 from tiffin.online.plan_publish import publishing, rolling_back
 from tiffin.online.plan_steps import perform
 from tiffin.online.store import OnlineStore, Progress
@@ -29,7 +31,7 @@ from tiffin.storage.objects import ObjectStore, get_blob
 from tiffin.wire.encodings import Ragged, Values
 from tiffin.wire.rows import Packed, join_rows, pack
 from tiffin.wire.schema import RowSchema
-from tiffin.wire.segments import build_segment
+from tiffin.wire.segments import build_segment, read_segment
 from tiffin.wire.tombstones import pack_tombstones
 
 __all__ = ["Deletes", "Published", "publish_delta", "publish_generation", "roll_back"]
@@ -86,6 +88,7 @@ def publish_generation(
     dev: ObjectStore,
     promote: Callable[[str], None],
     store: OnlineStore,
+    limits: Limits | None = None,
     at: Listener = silent,
     progress: Progress = unnoticed,
 ) -> Published:
@@ -98,14 +101,19 @@ def publish_generation(
         watermark_us: up to which event time the rows are complete.
         as_of_us: "now", when history is replayed.
         promote: makes the manifest of this digest the durable current one; idempotent.
+        limits: what the generation must keep to, compared with the live one; None: nothing is compared.
         at: called at each named step; a test kills the process there.
         progress: rows acknowledged by the server, of how many.
 
     Raises:
-        Invalid: a key occurs twice or a value is outside its encoding.
+        Invalid: a key occurs twice, a value is outside its encoding, or a limit is not kept; nothing is stored then.
         Conflict: another publisher was faster; publish again.
     """
-    data, ref = make_segment(view, keys, columns, event_time_us)
+    rows = make_rows(view, keys, columns, event_time_us)
+    if limits is not None:
+        check_ranges(f"{view.team}/{view.name}", columns, limits)
+        judge(f"{view.team}/{view.name}", summarise(schema_of(view), rows.rows), live_summary(view, dev=dev, store=store), limits)
+    data, ref = make_segment(view, rows)
     record = GenerationRecord(
         team=view.team,
         view=view.name,
@@ -149,7 +157,8 @@ def publish_delta(
     Raises:
         as `publish_generation`.
     """
-    data, ref = make_segment(view, keys, columns, event_time_us, deletes)
+    data, ref = make_segment(view, make_rows(view, keys, columns, event_time_us, deletes))
+    check_room(view, ref.rows, store)
     if view.row_schema != current.row_schema:
         raise Invalid(
             f"view {view.team}/{view.name} has another schema than its live generation",
@@ -162,24 +171,61 @@ def publish_delta(
     return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, at=at, progress=progress)
 
 
-def make_segment(
+def make_rows(
     view: ViewRecord,
     keys: Sequence[bytes] | Packed,
     columns: Mapping[str, Values | Ragged],
     event_time_us: npt.NDArray[Any],
     deletes: Deletes | None = None,
-) -> tuple[bytes, SegmentRef]:
-    """Pack rows; the segment's span is that of its event times, so that equal rows are equal bytes."""
-    schema = RowSchema.from_json(view.row_schema)
-    times = np.asarray(event_time_us)
-    made = [KeyedRows(packed_keys(keys), pack(schema, columns, times))]
+) -> KeyedRows:
+    """Pack rows and tombstones; some rows are decoded again and compared with the columns."""
+    schema = schema_of(view)
+    packed = pack(schema, columns, np.asarray(event_time_us))
+    check_decodes(f"{view.team}/{view.name}", schema, columns, packed)
+    made = [KeyedRows(packed_keys(keys), packed)]
     if deletes is not None and len(deletes.keys):
         made.append(KeyedRows(packed_keys(deletes.keys), pack_tombstones(schema, deletes.event_time_us)))
-        times = np.concatenate([times, deletes.event_time_us])
-    rows = joined(made)
-    start, end = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+    return joined(made)
+
+
+def make_segment(view: ViewRecord, rows: KeyedRows) -> tuple[bytes, SegmentRef]:
+    """The file of these rows; its span is that of their event times, so that equal rows are equal bytes."""
+    schema = schema_of(view)
+    start = end = 0
+    if len(rows):
+        units = event_units(rows.rows)
+        start, end = (schema.epoch_us + int(unit) * schema.unit_us for unit in (units.min(), units.max()))
     data = build_segment(schema, rows.keys, rows.rows, team=view.team, view=view.name, start_us=start, end_us=end)
     return data, SegmentRef(digest=digest_bytes(data), size_bytes=len(data), rows=len(rows), start_us=start, end_us=end)
+
+
+def schema_of(view: ViewRecord) -> RowSchema:
+    """How its rows are packed."""
+    return RowSchema.from_json(view.row_schema)
+
+
+def live_summary(view: ViewRecord, *, dev: ObjectStore, store: OnlineStore) -> Summary | None:
+    """Figures of the live generation's base; None when nothing comparable is live."""
+    live = store.state(view.team, view.name)
+    if live is None or live.current.schema != schema_of(view):
+        return None
+    name = f"base segment of the live generation of {live.current.ref}"
+    segment = read_segment(get_blob(dev, live.current.base, name=name), name=name)
+    return summarise(segment.schema, segment.packed)
+
+
+def check_room(view: ViewRecord, rows: int, store: OnlineStore) -> None:
+    """Refuse a delta that a dense generation could not take, before it is durable."""
+    live = store.state(view.team, view.name)
+    if live is None or not live.current.buckets:
+        return
+    full = (store.count(live.current) + rows) / live.current.buckets
+    if full > CROWDED_ROWS:
+        raise Invalid(
+            f"view {live.current.ref}: this delta would make {full:.0f} rows a bucket, expected {CROWDED_ROWS} at most",
+            fix="publish a whole generation: it gets more buckets",
+            context={"view": live.current.ref, "rows_per_bucket": full},
+        )
 
 
 def packed_keys(keys: Sequence[bytes] | Packed) -> Packed:

@@ -11,12 +11,15 @@ from tests.object_store_fake import MemoryStore
 from tests.online_case import T0, edition, view_record
 from tests.online_memory_store import MemoryOnlineStore
 from tiffin.core.errors import Corrupt, Invalid, NotFound
-from tiffin.online.publisher import publish_delta, publish_generation, roll_back
+from tiffin.online.keyed_rows import KeyedRows
+from tiffin.online.merge import MergedRows
+from tiffin.online.publisher import Deletes, publish_delta, publish_generation, roll_back
 from tiffin.online.refill import refill
 from tiffin.storage.objects import get_blob, put_blob
 from tiffin.wire.rows import pack, split_rows
 from tiffin.wire.schema import RowSchema
 from tiffin.wire.segments import build_segment
+from tiffin.wire.tombstones import pack_tombstones
 
 SECOND = 1_000_000
 VIEW = view_record()
@@ -34,8 +37,9 @@ class World:
         self.dev, self.promoted = MemoryStore(), []
         self.store = MemoryOnlineStore(batch=batch)
 
-    def options(self, rows, *, at=None, watermark_us: int = T0) -> dict:
+    def options(self, rows, *, at=None, watermark_us: int = T0, **more) -> dict:
         return {
+            **more,
             "keys": rows.keys,
             "columns": rows.columns,
             "event_time_us": rows.event_time_us,
@@ -202,3 +206,58 @@ def test_rolling_back_exchanges_the_two_generations():
     roll_back(world.store, VIEW.team, VIEW.name)
 
     assert world.live() == packed(edition(1, range(4)))
+
+
+def test_a_deletion_is_a_row_and_an_older_row_does_not_bring_the_entity_back():
+    world, rows = World(), edition(1, range(6))
+    first = world.publish(rows).record
+    gone = Deletes(rows.keys[:2], np.full(2, T0 + 2 * SECOND))
+    second = world.delta(edition(2, range(2, 4), event_time_us=T0 + SECOND), first, deletes=gone).record
+
+    third = world.delta(edition(3, range(1), event_time_us=T0 + SECOND), second).record
+    fourth = world.delta(edition(4, range(1, 2), event_time_us=T0 + 3 * SECOND), third).record
+
+    live, late = world.live(), packed(edition(4, range(1, 2), event_time_us=T0 + 3 * SECOND))
+    assert live[rows.keys[0]] == split_rows(pack_tombstones(SCHEMA, gone.event_time_us))[0]
+    assert live[rows.keys[1]] == late[rows.keys[1]]
+    assert live[rows.keys[5]] == packed(rows)[rows.keys[5]]
+    world.store = MemoryOnlineStore()
+    refill(fourth, fetch=lambda digest, name: get_blob(world.dev, digest, name=name), store=world.store)
+    assert world.live() == live
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.binary(min_size=1, max_size=4).map(lambda key: b"s" + key.replace(b"\0", b"")), st.integers(0, 4), max_size=30),
+        max_size=4,
+    ),
+    st.integers(1, 7),
+)
+def test_merging_span_by_span_agrees_with_a_slow_merge(segments, span):
+    given_rows = [
+        {key: bytes([1, number]) + time.to_bytes(4, "little") + b"x" * (time + number) for key, time in sorted(segment.items())}
+        for number, segment in enumerate(segments)
+    ]
+    oracle: dict[bytes, bytes] = {}
+    for segment in given_rows:
+        for key, row in segment.items():
+            if key not in oracle or oracle[key][2] <= row[2]:
+                oracle[key] = row
+
+    merged = MergedRows([KeyedRows.of(list(segment), list(segment.values())) for segment in given_rows], span=span)
+
+    found = [(key, row) for block in merged for key, row in zip(block.key_list(), block.row_list(), strict=True)]
+    assert found == sorted(oracle.items())
+    assert merged.rows == len(oracle)
+    assert [key for block in merged.sample() for key in block.key_list()] == sorted(oracle)
+
+
+def test_a_large_publication_is_sampled_evenly_to_its_end():
+    keys = [b"q%08d" % number for number in range(10_001)]
+    rows = MergedRows([KeyedRows.of(keys, [b"\1\0\0\0\0\0"] * len(keys))], span=999)
+
+    sampled = [int(key[1:]) for block in rows.sample() for key in block.key_list()]
+
+    assert len(sampled) == 1667
+    assert sampled == list(range(0, 10_001, 6))
