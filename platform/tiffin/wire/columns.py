@@ -152,6 +152,18 @@ def to_int_lists(ragged: Ragged) -> list[list[int] | None]:
     return lists
 
 
+def concat(pieces: Sequence[Values | Ragged]) -> Values | Ragged:
+    """Canonical columns of one kind, one after the other; at least one."""
+    valid = None
+    if any(piece.valid is not None for piece in pieces):
+        valid = np.concatenate([np.ones(len(piece), dtype=np.bool_) if piece.valid is None else piece.valid for piece in pieces])
+    data = np.concatenate([piece.data for piece in pieces])
+    ragged = [piece for piece in pieces if isinstance(piece, Ragged)]
+    if not ragged:
+        return Values(data, valid)
+    return Ragged(ends(np.concatenate([np.diff(piece.offsets) for piece in ragged])), data, valid)
+
+
 @overload
 def take(values: Values, index: npt.NDArray[np.int64]) -> Values: ...
 @overload

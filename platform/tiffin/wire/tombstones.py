@@ -48,19 +48,23 @@ def tombstones(schema: RowSchema, packed: Packed) -> Mask:
     Raises:
         Corrupt: a row of number 0 that is no tombstone of this schema; `context` has `row` and `what`.
     """
-    found, _ = read(schema, packed)
+    found, _ = read(schema, packed, None)
     return found
 
 
-def tombstone_times(schema: RowSchema, packed: Packed) -> tuple[Mask, Longs]:
-    """The same, and `(rows,)` since when in µs, 0 for the other rows."""
-    found, places = read(schema, packed)
+def tombstone_times(schema: RowSchema, packed: Packed, *, rows: Longs | None = None) -> tuple[Mask, Longs]:
+    """The same, and `(rows,)` since when in µs, 0 for the other rows.
+
+    Args:
+        rows: `(rows,)` what an error calls the rows; None: their places.
+    """
+    found, places = read(schema, packed, rows)
     times = np.zeros(len(packed), dtype=np.int64)
     times[places] = read_times(schema, windows(packed.data, packed.offsets[:-1][places], HEADER))
     return found, times
 
 
-def read(schema: RowSchema, packed: Packed) -> tuple[Mask, Longs]:
+def read(schema: RowSchema, packed: Packed, rows: Longs | None) -> tuple[Mask, Longs]:
     """Which rows are tombstones, verified, and where they stand."""
     starts, lengths = packed.offsets[:-1], np.diff(packed.offsets)
     found = np.zeros(len(packed), dtype=np.bool_)
@@ -68,9 +72,10 @@ def read(schema: RowSchema, packed: Packed) -> tuple[Mask, Longs]:
     found[filled] = packed.data[starts[filled]] == TOMBSTONE
     places = np.flatnonzero(found)
     if len(places):
+        named = places if rows is None else rows[places]
         wrong = lengths[places] != HEADER
-        refuse(wrong, "length", lambda place: f"{lengths[places[place]]} bytes, expected {HEADER} of a tombstone", rows=places)
-        rows = windows(packed.data, starts[places], HEADER)
-        folded = fold_matrix(rows, seed_of(schema))
-        refuse(rows[:, CHECK_AT] != folded, "check byte", lambda place: f"{rows[place, CHECK_AT]}, expected {folded[place]}", rows=places)
+        refuse(wrong, "length", lambda place: f"{lengths[places[place]]} bytes, expected {HEADER} of a tombstone", rows=named)
+        raw = windows(packed.data, starts[places], HEADER)
+        folded = fold_matrix(raw, seed_of(schema))
+        refuse(raw[:, CHECK_AT] != folded, "check byte", lambda place: f"{raw[place, CHECK_AT]}, expected {folded[place]}", rows=named)
     return found, places

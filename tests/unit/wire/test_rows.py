@@ -97,11 +97,21 @@ def test_old_bytes_decode_for_ever(path):
         assert column.data.tobytes().hex() == held["data"]
         if "offsets" in held:
             assert column.offsets.tolist() == held["offsets"]
-    assert [row.hex() for row in split_rows(pack(schema, columns, times))] == golden["rows"]
+    again = pack(schema, columns, times)
+    assert all(same_bits(unpack(schema, again)[0][name], columns[name]) for name in columns)
+    # another build of zlib may deflate otherwise; what it wrote is read all the same
+    if not any(column.encoding.endswith(":zip") for column in schema.columns):
+        assert [row.hex() for row in split_rows(again)] == golden["rows"]
 
 
 def test_there_are_golden_rows():
-    assert {path.stem for path in GOLDEN.glob("*.json")} >= {"rows_v1_scalars", "rows_v1_varied", "rows_v1_vectors"}
+    assert {path.stem for path in GOLDEN.glob("*.json")} >= {
+        "rows_v1_scalars",
+        "rows_v1_varied",
+        "rows_v1_vectors",
+        "rows_v1_categories",
+        "rows_v1_codecs",
+    }
 
 
 def test_a_row_of_twenty_scalars_stays_within_an_embedded_string():
