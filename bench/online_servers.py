@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from tiffin.online.redis import Client, connect
 __all__ = ["SERVERS", "Server", "started"]
 
 SERVERS = ("redis7", "valkey9")
+NOISE_BYTES = 2048
+# a client's buffer is shrunk after two idle seconds
+LEAST_LOOKS, MOST_LOOKS = 8, 40
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,14 @@ class Server:
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def used_bytes(self) -> int:
-        """`used_memory`: what it holds, without fragmentation."""
-        found: dict[str, int] = self.client().info("memory")  # type: ignore[assignment]
-        return found["used_memory"]
+        """`used_memory` once it stands still: what the server holds, without fragmentation and without the buffers of clients
+        that were just busy, which it shrinks within seconds."""
+        client, seen = self.client(), []
+        while len(seen) < LEAST_LOOKS or (len(seen) < MOST_LOOKS and max(seen[-3:]) - min(seen[-3:]) > NOISE_BYTES):
+            time.sleep(0.4)
+            found: dict[str, int] = client.info("memory")  # type: ignore[assignment]
+            seen.append(found["used_memory"])
+        return seen[-1]
 
 
 def binary(name: str) -> Path:
