@@ -51,12 +51,12 @@ def expect(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def expect_error(kind: type[PlatformError], action: Callable[[], object], what: str) -> None:
-    """`action` is refused with `kind`."""
+def expect_error(kind: type[PlatformError], action: Callable[[], object], what: str) -> PlatformError:
+    """`action` is refused with `kind`; returns the refusal."""
     try:
         action()
-    except kind:
-        return
+    except kind as err:
+        return err
     raise AssertionError(f"{what}: expected {kind.__name__}, nothing was raised")
 
 

@@ -186,6 +186,43 @@ def writers_of_one_partition_never_mix(store: TableStore, ref: str) -> None:
     expect(any(found == [worker, worker] for worker, did in enumerate(won) if did), f"{found} is no winner's content")
 
 
+def who_began_earlier_does_not_overwrite(store: TableStore, ref: str) -> None:
+    store.replace(ref, together({DAYS[0]: [0], DAYS[1]: [0]}), partitions=DAYS[:2])
+    began = store.version(ref)
+    store.replace(ref, rows_of_day(DAYS[0], [1]), partitions=DAYS[:1], attempt="winner")
+    lost = expect_error(
+        Conflict,
+        lambda: store.replace(ref, rows_of_day(DAYS[0], [2]), partitions=DAYS[:1], attempt="loser", since=began),
+        "a partition that was written after its writer began",
+    )
+    expect(lost.context.get("winner") == "winner", f"the winner is not named: {lost.context}")
+    store.replace(ref, rows_of_day(DAYS[1], [2]), partitions=DAYS[1:2], attempt="other", since=began)
+    store.replace(ref, rows_of_day(DAYS[0], [1]), partitions=DAYS[:1], attempt="equal", since=began)
+    expect(values_of(store, ref) == {DAYS[0]: [1], DAYS[1]: [2]}, "a neighbour was refused, or the winner overwritten")
+
+
+def who_began_before_there_was_a_table_does_not_overwrite(store: TableStore, ref: str) -> None:
+    store.replace(ref, rows_of_day(None, [1]), partitions=None, attempt="winner")
+    lost = expect_error(
+        Conflict,
+        lambda: store.replace(ref, rows_of_day(None, [2]), partitions=None, attempt="loser", since=-1),
+        "a table that was made after its writer began",
+    )
+    expect(lost.context.get("winner") == "winner", f"the winner is not named: {lost.context}")
+
+
+def contents_change_with_the_content(store: TableStore, ref: str) -> None:
+    expect_error(NotFound, lambda: store.contents(ref), "the contents of a table that nobody made")
+    first = store.replace(ref, together({DAYS[0]: [0], DAYS[1]: [0]}), partitions=DAYS)
+    before = store.contents(ref)
+    store.replace(ref, rows_of_day(DAYS[1], [1]), partitions=DAYS[1:2])
+    after = store.contents(ref)
+    expect(set(before) == {DAYS[0], DAYS[1]}, f"{sorted(before)}: an empty partition has no content")
+    expect(after[DAYS[0]] == before[DAYS[0]], "an untouched partition has another content")
+    expect(after[DAYS[1]] != before[DAYS[1]], "a changed partition has the same content")
+    expect(store.contents(ref, version=first.version) == before, "an old version has other contents than it had")
+
+
 CASES: dict[str, Case] = {
     "a table that nobody made": absent,
     "every type reads back": every_type_reads_back,
@@ -198,6 +235,9 @@ CASES: dict[str, Case] = {
     "wrong data is refused": wrong_data_is_refused,
     "writers of other partitions all succeed": writers_of_other_partitions_all_succeed,
     "writers of one partition never mix": writers_of_one_partition_never_mix,
+    "who began earlier does not overwrite": who_began_earlier_does_not_overwrite,
+    "who began before there was a table does not overwrite": who_began_before_there_was_a_table_does_not_overwrite,
+    "contents change with the content": contents_change_with_the_content,
 }
 
 

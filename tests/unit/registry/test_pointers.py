@@ -152,6 +152,20 @@ def test_a_race_lost_to_the_same_manifest_is_no_move() -> None:
     assert (pointer.sequence, changed) == (1, False)
 
 
+@pytest.mark.parametrize("start", [[], ["a"]], ids=["first ever", "later"])
+def test_a_pointer_that_moved_since_its_mover_began_is_left_to_the_winner(start: list[str]) -> None:
+    store = MemoryStore()
+    for digest in start:
+        move(store, "model", "eta", "eta", digest, now=fixed_now)
+    move(store, "model", "eta", "eta", "winner", now=fixed_now)
+
+    with pytest.raises(Conflict) as caught:
+        move(store, "model", "eta", "eta", "loser", now=fixed_now, since=len(start))
+
+    assert caught.value.context["manifest"] == "winner"
+    assert move(store, "model", "eta", "eta", "next", now=fixed_now, since=len(start) + 1)[1]
+
+
 def test_a_race_that_is_always_lost_ends_in_a_conflict() -> None:
     store = MemoryStore()
     numbers = iter(range(1000))
