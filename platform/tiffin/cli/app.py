@@ -11,8 +11,10 @@ import sys
 import typer
 
 from tiffin.cli.backfill_command import backfill
+from tiffin.cli.box_command import box
 from tiffin.cli.doctor_command import doctor
 from tiffin.cli.features_command import features
+from tiffin.cli.models_command import models
 from tiffin.cli.output import EPILOG, fail
 from tiffin.cli.predict_command import predict
 from tiffin.cli.promote_command import promote
@@ -33,9 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, reload, doctor, status, backfill, predict, promote, rollback):
+for command in (up, down, reload, doctor, status, backfill, predict, box, promote, rollback):
     app.command(epilog=EPILOG)(command)
 app.add_typer(features)
+app.add_typer(models)
 
 
 def main() -> None:

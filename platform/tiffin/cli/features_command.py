@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from tiffin.cli.features_erase import erase
 from tiffin.cli.features_get import get
 from tiffin.cli.features_list import list_views, show_view
 from tiffin.cli.output import EPILOG
@@ -18,6 +19,6 @@ features = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
 )
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_views, "show": show_view, "get": get}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_views, "show": show_view, "get": get, "erase": erase}
 for name, command in COMMANDS.items():
     features.command(name, epilog=EPILOG)(command)

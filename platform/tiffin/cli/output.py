@@ -47,7 +47,7 @@ def say(text: str) -> None:
 
 def show(value: Mapping[str, Any], *, as_json: bool, text: str) -> None:
     """The result of a command: one JSON object, or text."""
-    print(json.dumps(value, default=str) if as_json else text)
+    print(json.dumps(value, default=str) if as_json else text, flush=True)
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tiffin.core.errors import Invalid, NotFound, NotReady, nearest
+from tiffin.core.errors import Invalid, NotFound, NotReady
 from tiffin.core.settings import Settings
 from tiffin.embedded.identities import secrets_folder
 from tiffin.embedded.probes import agent_status, why_not_live
@@ -22,6 +22,7 @@ from tiffin.manifests.signing import Signer
 from tiffin.registry.identity import identity
 from tiffin.registry.pointers import current
 from tiffin.registry.promote import Promotion, promote, rollback
+from tiffin.registry.promoted import deployed_team
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
@@ -50,16 +51,7 @@ class Operator:
         Raises:
             NotFound: no team has it. Invalid: several do, so that it must be said which.
         """
-        found: dict[str, set[str]] = {}
-        for key in (self.dev if newest == "dev" else self.prod).list("pointers/deployment/"):
-            team, _, file = key.removeprefix("pointers/deployment/").partition("/")
-            found.setdefault(file.removesuffix(".json"), set()).add(team)
-        teams = sorted(found.get(name, ()))
-        if not teams:
-            raise NotFound(f"there is no deployment {name!r} in the {newest} bucket", fix=nearest(name, found))
-        if len(teams) > 1:
-            raise Invalid(f"teams {', '.join(teams)} all have a deployment {name!r}", fix=f"add --team {teams[0]}")
-        return teams[0]
+        return deployed_team(self.dev if newest == "dev" else self.prod, name, where=f"the {newest} bucket")
 
     def promote(self, team: str, name: str, manifest: str | None, *, progress: Callable[[int, int], None]) -> Promotion:
         """Bring a manifest to prod; by default the one that the dev pointer names.

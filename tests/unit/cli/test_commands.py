@@ -8,12 +8,15 @@ import pytest
 
 from tiffin.cli.app import main
 from tiffin.cli.output import exit_code
-from tiffin.cli.predict_command import columns_of, parse_row, read_rows
+from tiffin.cli.predict_command import parse_row, read_rows
 from tiffin.cli.status_command import age, deployment_row, view_row
 from tiffin.core.errors import Conflict, Corrupt, Denied, Invalid, NotFound, NotReady, PlatformError, Unsupported
 from tiffin.embedded.state import StackState, state_path, write_state
+from tiffin.serving.json_rows import columns_of
 
-COMMANDS = ("up", "down", "doctor", "status", "predict", "promote", "rollback")
+COMMANDS = ("up", "down", "doctor", "status", "predict", "box", "promote", "rollback")
+COMMANDS += ("features list", "features show", "features get", "models list", "models show", "models compare")
+CATALOG = Path(__file__).parents[3] / "assets" / "catalog.json"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -27,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_every_command_explains_itself_with_an_example_and_its_exit_codes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    assert run(monkeypatch, command, "--help") == 0
+    assert run(monkeypatch, *command.split(), "--help") == 0
 
     text = " ".join(capsys.readouterr().out.split())
     assert f"Example: tiffin {command}" in text
@@ -45,7 +48,20 @@ def test_an_exit_code_means_the_same_for_every_command(error: type[PlatformError
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["predict", "eta", "a=1"], ["promote", "eta"], ["rollback", "eta"]], ids=lambda words: words[0]
+    "words",
+    [
+        ["status"],
+        ["predict", "eta", "a=1"],
+        ["predict", "eta", "a=1", "--explain"],
+        ["box", "eta", "a=1", "--offline"],
+        ["promote", "eta"],
+        ["rollback", "eta"],
+        ["models", "list"],
+        ["models", "show", "eta_model"],
+        ["models", "compare", "eta_model"],
+        ["features", "get", "fleet/carrier_delays", "carrier=UA", "origin=EWR", "--live", "--catalog", str(CATALOG)],
+    ],
+    ids=lambda words: " ".join(words[:2]),
 )
 def test_without_a_stack_a_command_says_how_to_start_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
@@ -117,6 +133,13 @@ def test_down_where_nothing_runs_is_no_error(monkeypatch: pytest.MonkeyPatch, ca
         pytest.param(["predict", "eta", "a=1", "--rows", "x"], id="rows twice"),
         pytest.param(["predict"], id="no endpoint"),
         pytest.param(["rollback", "eta", "--steps", "0"], id="no step"),
+        pytest.param(["box", "eta", "a=1"], id="box without a source"),
+        pytest.param(["box", "eta", "a=1", "--offline", "--live"], id="box with two sources"),
+        pytest.param(["box", "eta", "a=1", "--live", "--as-of", "2013-06-10"], id="box of the live store at an instant"),
+        pytest.param(["box", "eta", "a=1", "--live", "--serve"], id="box with a row and a server"),
+        pytest.param(["features", "get", "fleet/planes", "tailnum=N1"], id="get without a source"),
+        pytest.param(["features", "get", "fleet/planes", "tailnum=N1", "--live", "--as-of", "2013-06-10"], id="get from two sources"),
+        pytest.param(["features"], id="no command of features"),
         pytest.param(["fly"], id="no command"),
         pytest.param(["up", "--frobnicate"], id="no option"),
     ],
