@@ -197,8 +197,9 @@ def who_began_earlier_does_not_overwrite(store: TableStore, ref: str) -> None:
     )
     expect(lost.context.get("winner") == "winner", f"the winner is not named: {lost.context}")
     store.replace(ref, rows_of_day(DAYS[1], [2]), partitions=DAYS[1:2], attempt="other", since=began)
-    store.replace(ref, rows_of_day(DAYS[0], [1]), partitions=DAYS[:1], attempt="equal", since=began)
-    expect(values_of(store, ref) == {DAYS[0]: [1], DAYS[1]: [2]}, "a neighbour was refused, or the winner overwritten")
+    equal_and_new = together({DAYS[0]: [1], DAYS[2]: [3]})
+    store.replace(ref, equal_and_new, partitions=[DAYS[0], DAYS[2]], attempt="equal", since=began)
+    expect(values_of(store, ref) == {DAYS[0]: [1], DAYS[1]: [2], DAYS[2]: [3]}, "a neighbour was refused, or the winner overwritten")
 
 
 def who_began_before_there_was_a_table_does_not_overwrite(store: TableStore, ref: str) -> None:
