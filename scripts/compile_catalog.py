@@ -15,13 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import assets  # noqa: E402  # the root is put on the path first
-from tiffin.orchestration.catalog import compile_catalog, view_records  # noqa: E402  # as above
+from tiffin.orchestration.catalog import compile_catalog, edges_of, view_records  # noqa: E402  # as above
 
 
 def compiled() -> bytes:
     """The catalog of every `assets/<team>/team.py`."""
     found = [importlib.import_module(f"assets.{package.name}.team") for package in pkgutil.iter_modules(assets.__path__) if package.ispkg]
-    return compile_catalog(record for module in found for record in view_records(module.team, module.specs))
+    records = [record for module in found for record in view_records(module.team, module.specs)]
+    edges = {ref: stands_on for module in found for ref, stands_on in edges_of(module.team, module.specs).items()}
+    return compile_catalog(records, edges)
 
 
 def main() -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from assets.network.team import specs, team
 from resources.stack import stack_resources
 from tiffin.orchestration.definitions import team_definitions
 
-definitions = team_definitions(team, *specs, resources=stack_resources())
+CATALOG = Path(__file__).parents[1] / "catalog.json"
+
+definitions = team_definitions(team, *specs, catalog=CATALOG, resources=stack_resources())

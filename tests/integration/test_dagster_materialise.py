@@ -242,3 +242,34 @@ def test_a_source_without_its_time_column_is_refused_by_name(house: Materialised
 
     assert "'landed_at'" in str(failures(result)[0])
     assert house.case.tables.version("raw/odd") is None
+
+
+def test_an_assets_page_says_what_it_is_whose_and_what_would_break(house: Materialised) -> None:
+    table, model, endpoint = (shown_by(house.eta, name) for name in ("eta/eta_table", "eta/eta_model", "eta/eta"))
+    view = house.case.metadata("network/airport_weather")
+
+    assert "| **What would break** | eta/eta_model, eta/eta (teams: eta) |" in table["card"]
+    assert "| **Who owns it** | team:eta |" in endpoint["card"]
+    assert "| **Delta table** | `tables/network/airport_weather` |" in view["card"]
+    assert view["cost/wall_s_so_far"] >= view["cost/step_wall_s"] > 0
+    assert model["held_out"].startswith("![residuals on rows held out](data:image/png;base64,")
+
+
+def test_columns_are_traced_from_the_raw_table_to_the_training_table(house: Materialised) -> None:
+    view = house.case.metadata("network/airport_weather")["dagster/column_lineage"].deps_by_column
+    table = shown_by(house.eta, "eta/eta_table")["dagster/column_lineage"].deps_by_column
+
+    assert {(one.asset_key.to_user_string(), one.column_name) for one in view["temp_last"]} == {
+        ("raw/weather", "temp"),
+        ("raw/weather", "time_hour"),
+    }
+    (dependency,) = table["airport_weather__temp_last"]
+    assert (dependency.asset_key.to_user_string(), dependency.column_name) == ("network/airport_weather", "temp_last")
+    assert table["arr_delay"][0].asset_key.to_user_string() == "raw/flights"
+
+
+def test_a_range_keeps_its_page_on_its_newest_partition_alone(house: Materialised) -> None:
+    events = [event.event_specific_data.materialization for event in house.views.get_asset_materialization_events()]
+    shown = {str(one.partition) for one in events if one.asset_key.path == ["network", "route_delays"] and "card" in one.metadata}
+
+    assert shown == {"2013-01-14"}

@@ -24,6 +24,7 @@ class Team(Spec):
     name: str
     owner: str = Field(description="an e-mail address, or 'team:name'")
     description: str = ""
+    price_usd_per_h: float | None = Field(default=None, ge=0, description="what an hour of its workers costs; None shows seconds alone")
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
         # spelled out because type checkers derive a keyword-only one from the fields

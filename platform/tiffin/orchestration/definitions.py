@@ -14,7 +14,7 @@ from tiffin.features.view import FeatureView, Source
 from tiffin.orchestration.asset_depth import check_depth
 from tiffin.orchestration.asset_keys import AssetPath, deployment_path, model_path, online_path, source_path, table_path, view_path
 from tiffin.orchestration.backfill_sensor import retry_sensor
-from tiffin.orchestration.catalog import read_catalog, resolve_views
+from tiffin.orchestration.catalog import edges_of, read_catalog, read_edges, resolve_views
 from tiffin.orchestration.deployment_assets import deployment_asset
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.online_assets import online_asset
@@ -35,7 +35,7 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
     """One asset per spec, two for a view that is served online.
 
     Args:
-        catalog: compiled views of all teams; needed only to name another team's view.
+        catalog: compiled views of all teams; needed to name another team's view, and to know which teams stand on one's own.
 
     Raises:
         Invalid: something that is not a spec, a spec without what it stands on, or two of one name.
@@ -43,23 +43,24 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
     """
     distinct(team, specs)
     known = {} if catalog is None else read_catalog(catalog)
+    edges = {**({} if catalog is None else read_edges(catalog)), **edges_of(team, specs)}
     found: list[dg.AssetsDefinition] = []
     for spec in specs:
         match spec:
             case Source():
-                found.append(source_asset(team, spec))
+                found.append(source_asset(team, spec, edges=edges))
             case FeatureView():
-                found.append(view_asset(team, spec, owners_time=owners_time(specs, spec.source)))
+                found.append(view_asset(team, spec, owners_time=owners_time(specs, spec.source), edges=edges))
                 if spec.online is not None:
-                    found.append(online_asset(team, spec))
+                    found.append(online_asset(team, spec, edges=edges))
             case TrainingTable():
-                found.append(table_asset(team, spec, resolve_views(spec, team=team, catalog=known)))
+                found.append(table_asset(team, spec, resolve_views(spec, team=team, catalog=known), edges=edges))
             case Model():
                 listed(team, specs, spec.table, wanted_by=f"model {spec.name!r}")
-                found.append(model_asset(team, spec, resolve_views(spec.table, team=team, catalog=known)))
+                found.append(model_asset(team, spec, resolve_views(spec.table, team=team, catalog=known), edges=edges))
             case Deployment():
                 listed(team, specs, spec.model, wanted_by=f"deployment {spec.name!r}")
-                found.append(deployment_asset(team, spec, resolve_views(spec.model.table, team=team, catalog=known)))
+                found.append(deployment_asset(team, spec, resolve_views(spec.model.table, team=team, catalog=known), edges=edges))
     return found
 
 

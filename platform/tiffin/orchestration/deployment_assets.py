@@ -11,6 +11,7 @@ from tiffin.manifests.records import DeploymentRecord, ViewRecord
 from tiffin.orchestration.asset_keys import deployment_path, model_path, online_path
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import limits_metadata
+from tiffin.orchestration.metadata_page import Edges, Page
 from tiffin.orchestration.resource_keys import Endpoint, Promotions
 from tiffin.orchestration.run_identity import began_at, naming_the_winner
 from tiffin.orchestration.versions import deployment_version
@@ -18,6 +19,7 @@ from tiffin.registry.models import current, load_model
 from tiffin.serving.deployment import Deployment
 from tiffin.serving.publish import publish_deployment
 from tiffin.serving.render import render
+from tiffin.storage.layout import manifest_key
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
 
@@ -65,8 +67,11 @@ def render_deployment(
         return publish_deployment(dev, rendered, since=since), rendered.record
 
 
-def deployment_asset(team: Team, deployment: Deployment, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:
+def deployment_asset(
+    team: Team, deployment: Deployment, views: Mapping[str, ViewRecord], *, edges: Edges | None = None
+) -> dg.AssetsDefinition:
     """`<team>/<deployment>`: materialised when the endpoint answers from the new manifest."""
+    page = Page.of(team, deployment_path(team.name, deployment.name), deployment.description, edges)
     upstream = [model_path(team.name, deployment.model.name), *map(online_path, views)]
 
     @dg.asset(
@@ -86,14 +91,26 @@ def deployment_asset(team: Team, deployment: Deployment, views: Mapping[str, Vie
         promotions: dg.ResourceParam[Promotions],
         endpoint: dg.ResourceParam[Endpoint],
     ) -> dg.MaterializeResult[None]:
+        watch = page.watch(context.instance)
         with failures():
             digest, record = render_deployment(
                 deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run.run_id
             )
             pointer = promotions.promote("deployment", digest)
             waited_s = endpoint.wait_live(team.name, deployment.name, digest)
+        cost = watch.metadata()
+        where = {
+            "Manifest": f"`{manifest_key('deployment', digest)}`",
+            "Model manifest": f"`{manifest_key('model', record.model)}`",
+            "Triton model": f"`{deployment.name}`, the steps of `{record.ensemble}`",
+            "Run": f"[{context.run.run_id[:8]}](/runs/{context.run.run_id})",
+        }
+        content = f"{', '.join(record.outputs)} from {len(record.steps)} steps and {len(record.views)} views"
+        shown = page.card(cost, fresh=f"live {waited_s:.1f} s after its promotion", content=content, where=where)
         return dg.MaterializeResult(
             metadata={
+                **cost,
+                **shown,
                 **limits_metadata(record.limits, record.outputs),
                 "manifest": digest,
                 "model_manifest": record.model,

@@ -3,7 +3,7 @@
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -21,11 +21,14 @@ from tiffin.online.store import OnlineStore
 from tiffin.orchestration.asset_keys import online_path, view_path
 from tiffin.orchestration.checks_freshness import freshness_check_specs, freshness_results
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.metadata_card import fresh
+from tiffin.orchestration.metadata_page import Edges, Page, in_bytes
 from tiffin.orchestration.resource_keys import ProdReader, Promotions, StackClock
 from tiffin.orchestration.run_identity import naming_the_publisher
 from tiffin.orchestration.schedule_plan import Publication, publication
 from tiffin.orchestration.versions import view_version
 from tiffin.registry.verified import fetch_current
+from tiffin.storage.layout import manifest_key
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
 
@@ -169,6 +172,17 @@ def published_metadata(published: Published, decided: Publication, *, as_of: dat
     }
 
 
+def card_of(published: Published, *, as_of: datetime, promised: timedelta | None, run_id: str) -> dict[str, Any]:
+    """What an online edition's card says."""
+    record = published.record
+    size = in_bytes(record.base.size_bytes + sum(delta.size_bytes for delta in record.deltas))
+    return {
+        "fresh": fresh(from_us(record.watermark_us) if record.watermark_us else None, now=as_of, promised=promised),
+        "content": f"{record.base.rows} rows in the base and {len(record.deltas)} deltas, {size}; generation {published.generation}",
+        "where": {"Manifest": f"`{manifest_key('generation', published.manifest)}`", "Run": f"[{run_id[:8]}](/runs/{run_id})"},
+    }
+
+
 def landing_condition(view: FeatureView) -> dg.AutomationCondition[Any] | None:
     """Publish when partitions landed, once for all that landed together, and never beside a run that still writes."""
     if view.online is None or view.online.publish is None:
@@ -184,11 +198,12 @@ def freshness_policy(view: FeatureView) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=view.online.freshness)
 
 
-def online_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
+def online_asset(team: Team, view: FeatureView, *, edges: Edges | None = None) -> dg.AssetsDefinition:
     """`<team>/<view>_online`, unpartitioned: it stands on all partitions that there are."""
     record = view.record(team=team.name, owner=team.owner)
     ref = f"{team.name}/{view.name}"
     key = dg.AssetKey(list(online_path(ref)))
+    page = Page.of(team, online_path(ref), f"The current online edition of {ref}.", edges)
     promised = None if view.online is None or view.online.freshness is None else view.online.freshness
 
     @dg.asset(
@@ -219,6 +234,7 @@ def online_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
         promotions: dg.ResourceParam[Promotions],
         clock: dg.ResourceParam[StackClock],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        watch = page.watch(context.instance)
         with failures(), naming_the_publisher(context):
             as_of = clock.now() if config.as_of is None else parse_instant(config.as_of)
             frozen = clock.frozen or config.as_of is not None
@@ -232,9 +248,11 @@ def online_asset(team: Team, view: FeatureView) -> dg.AssetsDefinition:
             publisher = Publisher(record, as_of, frozen, tables, dev_objects, online_store, promotions)
             published = publisher.publish(decided, current, version=version)
         yield from freshness_results(view, from_us(published.record.watermark_us), now=as_of, owner=team.owner)
+        cost = watch.metadata()
+        shown = page.card(cost, **card_of(published, as_of=as_of, promised=promised, run_id=context.run.run_id))
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata=published_metadata(published, decided, as_of=as_of, version=version),
+            metadata={**published_metadata(published, decided, as_of=as_of, version=version), **cost, **shown},
             data_version=dg.DataVersion(published.manifest),
         )
 

@@ -10,7 +10,9 @@ from tiffin.features.view import Source
 from tiffin.orchestration.asset_keys import source_path
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import arrow_columns, replaced_metadata
+from tiffin.orchestration.metadata_page import Edges, Page
 from tiffin.orchestration.versions import source_version
+from tiffin.storage.layout import table_path as table_location
 from tiffin.storage.tables import Replaced, TableStore
 
 __all__ = ["land", "source_asset"]
@@ -33,8 +35,9 @@ def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> t
     return rows.schema, tables.replace(source.name, rows, partitions=None, attempt=attempt)
 
 
-def source_asset(team: Team, source: Source) -> dg.AssetsDefinition:
+def source_asset(team: Team, source: Source, *, edges: Edges | None = None) -> dg.AssetsDefinition:
     """`raw/...`, unpartitioned."""
+    page = Page.of(team, source_path(source.name), source.description, edges)
 
     @dg.asset(
         key=list(source_path(source.name)),
@@ -45,10 +48,15 @@ def source_asset(team: Team, source: Source) -> dg.AssetsDefinition:
         description=source.description or None,
     )
     def raw(context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore]) -> dg.MaterializeResult[None]:
+        watch = page.watch(context.instance)
         with failures():
             schema, replaced = land(source, tables, attempt=context.run.run_id)
+        cost = watch.metadata()
+        content = f"{replaced.rows['']} rows, version {replaced.version}, {'changed now' if replaced.changed else 'as before'}"
+        where = {"Delta table": f"`{table_location(source.name)}`", "Run": f"[{context.run.run_id[:8]}](/runs/{context.run.run_id})"}
+        shown = page.card(cost, fresh="landed by this run", content=content, where=where)
         return dg.MaterializeResult(
-            metadata={**arrow_columns(schema), **replaced_metadata(replaced), "dagster/row_count": replaced.rows[""]},
+            metadata={**arrow_columns(schema), **replaced_metadata(replaced), **cost, **shown, "dagster/row_count": replaced.rows[""]},
             data_version=dg.DataVersion(replaced.digests[""]),
         )
 

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -16,21 +17,27 @@ from tiffin.orchestration.asset_keys import model_path, source_path, table_path,
 from tiffin.orchestration.checks_run import TableJudge, accepted_checks
 from tiffin.orchestration.checks_training import LABEL_LEAKAGE
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.lineage import landed_columns, table_lineage
 from tiffin.orchestration.metadata import model_metadata, replaced_metadata, table_columns
+from tiffin.orchestration.metadata_page import Edges, Page, landed_by
 from tiffin.orchestration.partitions import as_of_mapping
 from tiffin.orchestration.plot import importance_markdown
+from tiffin.orchestration.plot_held_out import held_out_markdown
 from tiffin.orchestration.resource_keys import ProdReader, StackClock
 from tiffin.orchestration.run_identity import RunTables, began_at, naming_the_winner
+from tiffin.orchestration.sensors import UPSTREAM_RUNS
 from tiffin.orchestration.versions import model_version, table_version
 from tiffin.registry.models import file_refs, save_model, save_record
+from tiffin.registry.promoted import live_model
 from tiffin.registry.snapshot import snapshot
-from tiffin.registry.verified import fetch_current
 from tiffin.serving.team_code import team_code
 from tiffin.storage.content import content_digest
+from tiffin.storage.layout import manifest_key
+from tiffin.storage.layout import table_path as table_location
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
-from tiffin.training.build import build
-from tiffin.training.fit import Trained, train
+from tiffin.training.build import Built, build
+from tiffin.training.fit import Trained, is_classifier, train
 from tiffin.training.model import Model
 from tiffin.training.table import TrainingTable
 
@@ -57,11 +64,8 @@ def package_folder(model: Model) -> Path:
 
 def live_metrics(prod: ProdReader, *, team: str, model: str) -> dict[str, float] | None:
     """Metrics of the version that is live now; None before the first one."""
-    try:
-        _, record = fetch_current(prod.store, prod.verifier, "model", team, model)
-    except NotFound:
-        return None
-    return dict(record.metrics)
+    found = live_model(prod.store, prod.verifier, team, model)
+    return None if found is None else dict(found[1].metrics)
 
 
 def midnight(day: date | None) -> datetime | None:
@@ -69,8 +73,9 @@ def midnight(day: date | None) -> datetime | None:
     return None if day is None else datetime.combine(day, time(), tzinfo=UTC)
 
 
-def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:
+def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord], *, edges: Edges | None = None) -> dg.AssetsDefinition:
     """`<team>/<table>`, unpartitioned."""
+    page = Page.of(team, table_path(team.name, table.name), table.description, edges)
     key = dg.AssetKey(list(table_path(team.name, table.name)))
     cuts = {f"{team.name}/{view.name}": view.partitions for view in table.features if isinstance(view, FeatureView)}
     period = midnight(table.start), midnight(table.end)
@@ -94,6 +99,7 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         ref = f"{team.name}/{table.name}"
+        watch = page.watch(context.instance)
         with failures():
             own = RunTables(tables, ref)
             judge = TableJudge(table, ref=ref, accepted=accepted_checks(context.run.tags))
@@ -105,10 +111,15 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
                 yield from judge.results()
                 raise
         yield from judge.results()
+        cost = watch.metadata()
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
                 **replaced_metadata(built.replaced),
+                **table_lineage(table, views, landed_columns(context.instance, table.spine.source)),
+                **landed_by(context.run.tags, tag=UPSTREAM_RUNS),
+                **cost,
+                **page.card(cost, **table_card(ref, built, views, context.run.run_id)),
                 "dagster/row_count": built.table.rows,
                 "null_share": dg.MetadataValue.json(built.null_share),
             },
@@ -188,8 +199,31 @@ def gates_result(record: ModelRecord) -> dg.AssetCheckResult:
     )
 
 
-def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord]) -> dg.AssetsDefinition:
+def table_card(ref: str, built: Built, views: Mapping[str, ViewRecord], run_id: str) -> dict[str, Any]:
+    """What a training table's card says."""
+    worst = max(built.null_share, key=lambda name: built.null_share[name], default="")
+    nulls = f"; most nulls in {worst} ({built.null_share[worst]:.1%})" if worst else ""
+    return {
+        "fresh": "built by this run" if built.replaced.changed else "rebuilt by this run, with the same content",
+        "content": f"{built.table.rows} labels beside features of {len(views)} views, version {built.table.version}{nulls}",
+        "where": {"Delta table": f"`{table_location(ref)}`", "Run": f"[{run_id[:8]}](/runs/{run_id})"},
+    }
+
+
+def model_card(record: ModelRecord, digest: str, run_id: str) -> dict[str, Any]:
+    """What a model version's card says."""
+    passed = sum(gate["passed"] is True for gate in record.gates)
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+    return {
+        "fresh": f"trained by this run on {record.table.ref} version {record.table.version}",
+        "content": f"{metrics}; {passed} of {len(record.gates)} gates passed",
+        "where": {"Manifest": f"`{manifest_key('model', digest)}`", "Run": f"[{run_id[:8]}](/runs/{run_id})"},
+    }
+
+
+def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord], *, edges: Edges | None = None) -> dg.AssetsDefinition:
     """`<team>/<model>`, unpartitioned."""
+    page = Page.of(team, model_path(team.name, model.name), model.description, edges)
     key = dg.AssetKey(list(model_path(team.name, model.name)))
 
     @dg.asset(
@@ -208,14 +242,22 @@ def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord]) -> dg
         dev_objects: dg.ResourceParam[ObjectStore],
         prod_objects: dg.ResourceParam[ProdReader],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        watch = page.watch(context.instance)
         with failures():
             digest, record, trained = train_version(
                 model, team=team, views=views, tables=tables, dev=dev_objects, prod=prod_objects, run_id=context.run.run_id
             )
         yield gates_result(record)
+        cost = watch.metadata()
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata=model_metadata(record, digest, importance_markdown(trained.importance)),
+            metadata={
+                **model_metadata(record, digest, importance_markdown(trained.importance)),
+                "held_out": dg.MetadataValue.md(held_out_markdown(trained.held_out, classifier=is_classifier(model))),
+                **landed_by(context.run.tags, tag=UPSTREAM_RUNS),
+                **cost,
+                **page.card(cost, **model_card(record, digest, context.run.run_id)),
+            },
             data_version=dg.DataVersion(digest),
         )
 

@@ -4,6 +4,7 @@
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -23,11 +24,15 @@ from tiffin.orchestration.backfill_sensor import keep_backfill_waiting
 from tiffin.orchestration.checks import sampled
 from tiffin.orchestration.checks_run import Judge, accepted_checks, view_check_specs
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.lineage import view_lineage
 from tiffin.orchestration.metadata import partition_metadata, replaced_metadata, view_columns
+from tiffin.orchestration.metadata_card import fresh
+from tiffin.orchestration.metadata_page import Edges, Page, in_bytes
 from tiffin.orchestration.partitions import partitions_definition
 from tiffin.orchestration.resource_keys import StackClock
 from tiffin.orchestration.run_identity import RunTables
 from tiffin.orchestration.versions import view_version
+from tiffin.storage.layout import table_path as table_location
 from tiffin.storage.tables import Replaced, TableStore
 
 __all__ = ["find_leak", "run_version", "view_asset"]
@@ -80,20 +85,34 @@ def leakage_result(finding: LeakageFinding | None, checked: int) -> dg.AssetChec
     )
 
 
-def view_asset(team: Team, view: FeatureView, *, owners_time: str | None = None) -> dg.AssetsDefinition:
+def view_asset(team: Team, view: FeatureView, *, owners_time: str | None = None, edges: Edges | None = None) -> dg.AssetsDefinition:
     """`<team>/<view>`: Delta partitions. Nothing is written by a run of which a check fails.
 
     Args:
         owners_time: see `find_leak`.
+        edges: what stands on what, for the card.
     """
     ref = f"{team.name}/{view.name}"
     key = dg.AssetKey(list(view_path(ref)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy is beta; dagster is pinned
-        return declared(team, view, ref, key, owners_time)
+        return declared(team, view, ref, key, owners_time, Page.of(team, view_path(ref), view.description, edges))
 
 
-def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_time: str | None) -> dg.AssetsDefinition:
+def card_of(view: FeatureView, replaced: Replaced, newest: Window, now: datetime, ref: str, run_id: str) -> dict[str, Any]:
+    """What a view's card says: of this run, and how far the table has got (a repaired day makes nothing late)."""
+    rows = sum(replaced.rows.values())
+    content = (
+        f"{rows} rows of {len(replaced.rows)} partitions in this run, {len(replaced.changed)} of them changed; version {replaced.version}"
+    )
+    return {
+        "fresh": fresh(newest.end, now=now, promised=None if view.online is None else view.online.freshness),
+        "content": f"{content}, {in_bytes(replaced.size_bytes)} written",
+        "where": {"Delta table": f"`{table_location(ref)}`", "Run": f"[{run_id[:8]}](/runs/{run_id})"},
+    }
+
+
+def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_time: str | None, page: Page) -> dg.AssetsDefinition:
     """The asset itself."""
     record = view.record(team=team.name, owner=team.owner)
     cut = partitions_definition(view.partitions)
@@ -118,7 +137,7 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
         context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         keep_backfill_waiting(context)
-        now = clock.now()
+        watch, now = page.watch(context.instance), clock.now()
         with failures():
             windows = view.windows_of(context.partition_keys if cut is not None else [""], until=now)
             partitions = [window.partition for window in windows]
@@ -145,14 +164,23 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
             except PlatformError as err:
                 yield from judge.results(err)
                 raise
-        if cut is not None:
+        cost, newest = watch.metadata(), windows[-1]
+        if cut is not None and (held := tables.contents(ref, version=replaced.version)):
+            newest = view.window(max(held))
+        columns = {view.source.table: rows.source.rows.column_names, **{name: one.rows.column_names for name, one in rows.inputs.items()}}
+        told = {**view_lineage(view, columns), **page.card(cost, **card_of(view, replaced, newest, now, ref, context.run.run_id))}
+        whole: dict[str, Any] = {}
+        if cut is None:
+            whole = {"dagster/row_count": replaced.rows[""], "digest": replaced.digests[""], **told}
+        else:
             for partition in partitions:
                 context.add_asset_metadata(partition_metadata(replaced, partition), asset_key=key, partition_key=partition)
+            # the page of the asset shows its newest event: a year of copies would only fill the event log
+            context.add_asset_metadata(told, asset_key=key, partition_key=partitions[-1])
         yield from judge.results()
-        whole: dict[str, Any] = {} if cut is not None else {"dagster/row_count": replaced.rows[""], "digest": replaced.digests[""]}
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={**replaced_metadata(replaced), **whole},
+            metadata={**replaced_metadata(replaced), **cost, **whole},
             data_version=dg.DataVersion(run_version(replaced, partitions)),
         )
 
