@@ -14,7 +14,7 @@ from bench.online_servers import Server
 from tiffin.manifests.records import GenerationRecord
 from tiffin.online.bring import bring, silent, unnoticed
 from tiffin.online.fast_source import open_source
-from tiffin.online.publisher import Published, make_segment, publish_delta, publish_generation
+from tiffin.online.publisher import Published, make_rows, make_segment, publish_delta, publish_generation
 from tiffin.online.reader import FeatureReader, ViewRows
 from tiffin.online.redis_store import RedisStore
 from tiffin.storage.folder import FolderStore
@@ -80,7 +80,7 @@ class Ours:
 
     def delta_record(self, rows: Rows, current: GenerationRecord) -> GenerationRecord:
         """The record of a delta whose segment is durable and whose rows are not yet in the server."""
-        data, ref = make_segment(self.view, self.encoded(rows), rows.columns, rows.event_time_us)
+        data, ref = make_segment(self.view, make_rows(self.view, self.encoded(rows), rows.columns, rows.event_time_us))
         put_blob(self.dev, data)
         watermark_us = int(rows.event_time_us.max())
         return current.model_copy(update={"deltas": (*current.deltas, ref), "watermark_us": watermark_us})

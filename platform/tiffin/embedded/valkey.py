@@ -24,7 +24,7 @@ __all__ = ["PUBLISHER_RULES", "READER_RULES", "USERS", "Valkey", "start_valkey",
 USERS = ("admin", "publisher", "reader")
 # what a connection itself says
 SESSION = "+ping +echo +auth +hello +select +reset +quit +client|setinfo +client|setname +client|getname +client|id +client|reply"
-READER_RULES = f"~* resetchannels -@all {SESSION} +get +mget +getrange +strlen +exists +ttl +pttl +type +time"
+READER_RULES = f"~* resetchannels -@all {SESSION} +get +mget +hmget +getrange +strlen +exists +ttl +pttl +type +time"
 PUBLISHER_RULES = (
     f"~* resetchannels -@all +@read +@write +@scripting +@transaction +time +info +dbsize +wait +memory|usage {SESSION} "
     "-@admin -keys -randomkey -flushall -flushdb -function -script|flush -script|kill -script|debug -swapdb -migrate -restore -sort +info"

@@ -75,14 +75,13 @@ def decode(
         if isinstance(answer.rows, np.ndarray) and row_width(known.schema) is not None:
             event_time_us = event_times(known.schema, answer.rows)
         else:
-            columns, event_time_us = unpack(known.schema, packed_of(answer.rows))
+            columns, event_time_us = unpack(known.schema, packed_of(answer.rows), names)
         index, expired = place_rows(view, asked, answer, event_time_us, now)
         if columns is None:
             assert isinstance(answer.rows, np.ndarray)
             columns = columns_of(known.schema, answer.rows, index, names)
         else:
-            wanted = columns if names is None else names
-            columns = {name: columns[name] if index is None else take(columns[name], index) for name in wanted}
+            columns = {name: column if index is None else take(column, index) for name, column in columns.items()}
     except Corrupt as err:
         raise blamed(view, asked, answer, err) from err
     live = known.pointer.generation, known.pointer.watermark_us, now
