@@ -74,8 +74,8 @@ class MemoryOnlineStore:
     def wins(self, new: bytes, old: bytes) -> bool:
         return time_of(new) >= time_of(old)
 
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
-        new = LiveState(edition, None) if expected is None else expected.after(edition)
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
+        new = LiveState(edition, None) if expected is None else expected.after(edition, forget=forget)
         if self.states.get(edition.ref) not in (expected, new):
             raise Conflict("moved", fix="publish again")
         if not self.stands(edition):

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests.online_case import SCHEMA, T0, edition, started
+from tests.online_cluster import cluster
 from tests.online_memory_store import MemoryOnlineStore, time_of
+from tiffin.online.cluster import Cluster
 from tiffin.online.editions import Edition, LiveState
 from tiffin.online.keyed_rows import KeyedRows
+from tiffin.online.redis_store import RedisStore
 from tiffin.online.store import Progress
 from tiffin.testing.online_store import RULES, Case, check_online_store, generated_cases, main
 from tiffin.wire.rows import pack
 from tiffin.wire.segments import build_segment
 
 SMALL = next(iter(generated_cases(0)))
+SMALL_CASES = [case for case in generated_cases(seed=6) if case.name != "many keys"]
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,18 @@ def online(tmp_path_factory):
 @pytest.mark.parametrize("case", list(generated_cases(seed=5)), ids=lambda case: case.name)
 def test_the_redis_store_obeys(rule: str, case: Case, online) -> None:
     RULES[rule](online.store(batch=500), case)
+
+
+@pytest.fixture(scope="module")
+def three_nodes(tmp_path_factory):
+    with cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("case", SMALL_CASES, ids=lambda case: case.name)
+def test_the_redis_store_obeys_on_a_cluster_of_three(rule: str, case: Case, three_nodes) -> None:
+    RULES[rule](RedisStore(Cluster(three_nodes.urls, shards=8), batch=500, pause_s=0), case)
 
 
 def test_rows_from_a_folder_of_segments_are_checked_too(online, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,28 +91,33 @@ class LoadsIntoTheLiveOne(MemoryOnlineStore):
 
 
 class ForgetsThePrevious(MemoryOnlineStore):
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
-        state = LiveState(super().flip(edition, expected=expected).current, None)
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
+        state = LiveState(super().flip(edition, expected=expected, forget=forget).current, None)
         self.states[edition.ref] = state
         return state
 
 
-class FlipsOnce(MemoryOnlineStore):
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
-        state = self.states.get(edition.ref)
-        assert state is None or state.current != edition, "already live"
+class NeverForgets(MemoryOnlineStore):
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
         return super().flip(edition, expected=expected)
 
 
+class FlipsOnce(MemoryOnlineStore):
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
+        state = self.states.get(edition.ref)
+        assert state is None or state.current != edition, "already live"
+        return super().flip(edition, expected=expected, forget=forget)
+
+
 class FlipsOverAnything(MemoryOnlineStore):
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
-        return super().flip(edition, expected=self.states.get(edition.ref))
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
+        return super().flip(edition, expected=self.states.get(edition.ref), forget=forget)
 
 
 class FlipsToAnything(MemoryOnlineStore):
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
         self.claimed.setdefault(edition.ref, {}).setdefault(edition.generation, edition.content)
-        return super().flip(replace(edition, life=self.life), expected=expected)
+        return super().flip(replace(edition, life=self.life), expected=expected, forget=forget)
 
 
 class Signed(MemoryOnlineStore):
@@ -189,6 +210,7 @@ BROKEN: dict[str, type[MemoryOnlineStore]] = {
     "an equal content gets its token again": NeverTheSameToken,
     "nothing is live before the flip": LoadsIntoTheLiveOne,
     "a flip keeps the generation before": ForgetsThePrevious,
+    "a flip that forgets keeps no generation before": NeverForgets,
     "a flip may be repeated": FlipsOnce,
     "a flip over something else is a conflict": FlipsOverAnything,
     "a flip to an unclaimed generation is a conflict": FlipsToAnything,

@@ -200,7 +200,7 @@ class LiveState:
                 context={"view": name},
             ) from err
 
-    def after(self, edition: Edition) -> LiveState:
-        """The state once `edition` is live: another generation makes the current one the previous."""
+    def after(self, edition: Edition, *, forget: bool = False) -> LiveState:
+        """The state once `edition` is live: another generation makes the current one the previous; `forget` keeps none."""
         same = edition.generation == self.current.generation
-        return LiveState(edition, self.previous if same else self.current, self.sequence + 1)
+        return LiveState(edition, None if forget else self.previous if same else self.current, self.sequence + 1)

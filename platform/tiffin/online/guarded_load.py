@@ -18,7 +18,7 @@ from tiffin.online.redis import LOST, Client, Exchange, held
 from tiffin.online.requests import command
 from tiffin.online.retries import Retries
 
-__all__ = ["Batch", "GuardedLoad", "guard_of"]
+__all__ = ["Batch", "GuardedLoad", "guard_of", "standing"]
 
 MOVES = 100
 
@@ -38,9 +38,14 @@ class Batch:
     commands: int
 
 
+def standing(registry: bytes, token: str) -> bytes:
+    """Ask what the registry says of a token: content and life."""
+    return command(b"HMGET", registry, token.encode(), b".life " + token.encode())
+
+
 def guard_of(registry: bytes, token: str) -> bytes:
-    """Two commands: watch the registry, and what it says of the token."""
-    return command(b"WATCH", registry) + command(b"HMGET", registry, token.encode(), b".life " + token.encode())
+    """Two commands: watch the registry, and ask it."""
+    return command(b"WATCH", registry) + standing(registry, token)
 
 
 class GuardedLoad:

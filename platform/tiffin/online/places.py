@@ -20,7 +20,7 @@ from functools import lru_cache
 from tiffin.core.errors import Invalid
 from tiffin.wire.keys import owner_key, pointer_key, registry_key, row_prefix, schema_key, state_key, token
 
-__all__ = ["SHARDS", "SLOTS", "Places", "Shard", "generation_token", "home_name", "rows_prefix", "slot_of"]
+__all__ = ["SHARDS", "SLOTS", "Places", "Shard", "generation_token", "home_name", "rows_prefix", "shard_tags", "slot_of"]
 
 SHARDS = 64
 SLOTS = 16_384

@@ -9,14 +9,18 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import TimeoutError as LateAnswer
@@ -24,11 +28,13 @@ from redis.retry import Retry
 
 from tiffin.core.errors import Corrupt, Denied, Invalid, NotReady, Unsupported
 
-__all__ = ["LOST", "Client", "Exchange", "NoScriptError", "connect", "held", "translated"]
+__all__ = ["ELSEWHERE", "LOST", "AskError", "Client", "Exchange", "NoScriptError", "connect", "held", "translated"]
 
 Client = redis.Redis
 LOST = (LostConnection, LateAnswer)
 """The connection is gone; what was sent may or may not have been done."""
+ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError, ReadOnlyError, BusyLoadingError)
+"""A cluster moves a slot or elects a primary: look again where the name is, and wait a little. Nothing was done."""
 
 
 def connect(url: str, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0) -> Client:
@@ -68,15 +74,20 @@ class Exchange:
 
     def receive(self, replies: int) -> list[Any]:
         """So many replies. The first that is an error is raised, once all have been read."""
+        found = self.receive_all(replies)
+        for item in found:
+            if isinstance(item, Exception):
+                raise item
+        return found
+
+    def receive_all(self, replies: int) -> list[Any]:
+        """So many replies; errors stand among them."""
         found: list[Any] = []
-        error: ResponseError | None = None
         for _ in range(replies):
             try:
                 found.append(self.connection.read_response())
             except ResponseError as err:
-                error = error or err
-        if error is not None:
-            raise error
+                found.append(err)
         return found
 
 
@@ -112,6 +123,8 @@ def translated(doing: str) -> Iterator[None]:
         raise NotReady(f"{doing}: the online store is full", fix="raise its maxmemory, or take views offline") from err
     except (BusyLoadingError, ReadOnlyError) as err:
         raise NotReady(f"{doing}: the online store cannot take this yet: {err}", fix="wait, or ask its primary") from err
+    except (MovedError, AskError, TryAgainError, ClusterDownError) as err:
+        raise NotReady(f"{doing}: the cluster does not settle: {err}", fix="is a slot or a primary on the move? try again later") from err
     except ResponseError as err:
         if "WRONGTYPE" in str(err):
             raise Corrupt(

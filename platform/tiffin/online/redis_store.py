@@ -22,7 +22,7 @@ from tiffin.online.row_index import batch_field, rows_of
 from tiffin.online.row_layouts import layout_of, probe
 from tiffin.online.row_removal import Removal
 from tiffin.online.scripts import CLAIM, CLAIM_SHARD, FLIP, OWN, READY, VANISH
-from tiffin.online.servers import OneServer, Servers
+from tiffin.online.servers import OneServer, Servers, await_copies
 from tiffin.online.store import Progress
 from tiffin.wire.packed import join_rows
 
@@ -87,7 +87,7 @@ class RedisStore:
         if not edition.shards:
             return True
         shards = self.shards(edition)
-        marks: list[Any] = self.servers.each([shard.whole for shard in shards], lambda client, name: client.get(name))
+        marks = self.servers.ask([(shard.whole, command(b"GET", shard.whole)) for shard in shards])
         return marks == [edition.life.encode()] * len(shards)
 
     def shards(self, edition: Edition) -> list[Shard]:
@@ -109,7 +109,7 @@ class RedisStore:
                 if isinstance(answer, list):
                     life, home, sequence = answer
                     claimed = edition.with_generation(token, life=(life or b"").decode(errors="replace"), shards=self.servers.shards)
-                    if self.claim_shards(claimed, [token, content, life or b"", home, sequence or b"0"]):
+                    if self.claim_shards(claimed, [token.encode(), content.encode(), life or b"", home, sequence or b"0"]):
                         return claimed
             if isinstance(answer, bytes):
                 owner = answer.decode(errors="replace")
@@ -120,11 +120,17 @@ class RedisStore:
                 )
         raise NotReady(f"view {edition.ref} has no free generation token after {SALTS} tries", fix="collect it, then publish again")
 
-    def claim_shards(self, edition: Edition, words: list[Any]) -> bool:
+    def all_shards(self, script: str, edition: Edition, words: Sequence[bytes]) -> bool:
+        """Whether a script over registry and mark says yes in every shard."""
+        shards = self.shards(edition)
+        asked = [(shard.registry, command(b"EVAL", script.encode(), b"2", shard.registry, shard.whole, *words)) for shard in shards]
+        return self.servers.ask(asked) == [1] * len(shards)
+
+    def claim_shards(self, edition: Edition, words: Sequence[bytes]) -> bool:
         """Tell every shard of a cluster; False when one of them is being swept, or has been overtaken."""
         if not edition.shards:
             return True
-        return all(self.run(CLAIM_SHARD, [shard.registry, shard.whole], words) == 1 for shard in self.shards(edition))
+        return self.all_shards(CLAIM_SHARD, edition, words)
 
     def load(self, edition: Edition, blocks: Iterable[KeyedRows], *, total: int, progress: Progress) -> None:
         layout, shards, done = layout_of(edition), self.shards(edition), 0
@@ -163,8 +169,7 @@ class RedisStore:
 
     def indexed(self, shards: Sequence[Shard]) -> list[list[bytes]]:
         """The batches that stand in each shard."""
-        found: list[Any] = self.servers.each([shard.index for shard in shards], lambda client, name: client.hkeys(name))
-        return found
+        return self.servers.ask([(shard.index, command(b"HKEYS", shard.index)) for shard in shards])
 
     def count(self, edition: Edition) -> int:
         with translated(f"counting rows of {edition.ref}"):
@@ -218,16 +223,18 @@ class RedisStore:
                 try:
                     with held(client) as wire:
                         wire.send(request)
-                        return wire.receive(1)[0]
+                        answer = wire.receive(1)[0]
+                        await_copies(wire, self.servers.copies)
+                        return answer
                 except NoScriptError:
                     client.script_load(script)
             raise NotReady("the online store forgets its scripts at once", fix="does something run SCRIPT FLUSH there?")
 
         return self.servers.at(shard.registry, ask)
 
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
         places = self.places(edition.team, edition.view)
-        new = LiveState(edition, None) if expected is None else expected.after(edition)
+        new = LiveState(edition, None) if expected is None else expected.after(edition, forget=forget)
         words: list[bytes | str | int] = [
             b"" if expected is None else expected.to_bytes(),
             new.to_bytes(),
@@ -239,16 +246,19 @@ class RedisStore:
             new.sequence,
         ]
         with translated(f"making a generation of {edition.ref} live"):
-            if edition.shards and (expected is None or expected.current.generation != edition.generation):
-                ready = [edition.generation, edition.life]
-                if not all(self.run(READY, [shard.registry, shard.whole], ready) == 1 for shard in self.shards(edition)):
-                    raise collected(edition)
+            known = expected is not None and expected.current.generation == edition.generation
+            if not known and not self.ready(edition):
+                raise collected(edition)
             answer = self.run(FLIP, [places.state, places.registry, places.pointer, places.schema(edition.schema.digest)], words)
         if answer == 0:
             raise moved(edition)
         if answer == -1:
             raise collected(edition)
         return new
+
+    def ready(self, edition: Edition) -> bool:
+        """Mark every shard of a cluster as whole, unless one of them has forgotten the edition."""
+        return not edition.shards or self.all_shards(READY, edition, [edition.generation.encode(), edition.life.encode()])
 
     def collect(self, team: str, view: str, *, progress: Progress) -> int:
         live = self.state(team, view)

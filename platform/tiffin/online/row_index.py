@@ -1,8 +1,9 @@
 """The index of a generation: the names of its rows, written with them, so that they can be removed without a scan.
 
 One hash a generation; a field is one batch, called `<what>+<rows>`, its value is `codec u8 | names`. Codec 0: `length u32 |
-name` of each. Codec 1: zlib over `width u32 | keys`, the keys' bytes column by column: rows are sorted, so a column
-hardly changes and a name costs a fraction of a byte. Codec 2: `first u32 | last u32 | step u32`, the numbers of buckets.
+name` of each. Codec 1: zlib over `width u32 | keys`, the keys' bytes column by column, each as its step from the one
+before: rows are sorted, so a name costs a fraction of a byte. Codec 2: `first u32 | end u32 | step u32`, the numbers of
+buckets. Codec 3: codec 0, zipped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tiffin.wire.packed import split_rows
 
 __all__ = ["NO_ROWS", "all_buckets", "batch_field", "indexed", "names_of", "rows_of"]
 
-PLAIN, COLUMNS, BUCKETS = b"\0", b"\1", b"\2"
+PLAIN, COLUMNS, BUCKETS, ZIPPED = b"\0", b"\1", b"\2", b"\3"
 NO_ROWS = PLAIN
 
 
@@ -39,9 +40,9 @@ def indexed(prefix: bytes, rows: KeyedRows) -> bytes:
     matrix = rows.keys.matrix
     if matrix is None:
         names = [prefix + key for key in split_rows(rows.keys)]
-        return PLAIN + b"".join(len(name).to_bytes(4, "little") + name for name in names)
-    columns = np.ascontiguousarray(matrix.T).tobytes()
-    return COLUMNS + zlib.compress(matrix.shape[1].to_bytes(4, "little") + columns, 1)
+        return ZIPPED + zlib.compress(b"".join(len(name).to_bytes(4, "little") + name for name in names), 1)
+    steps = np.diff(matrix.T, axis=1, prepend=np.uint8(0))
+    return COLUMNS + zlib.compress(matrix.shape[1].to_bytes(4, "little") + steps.tobytes(), 1)
 
 
 def all_buckets(first: int, end: int, step: int) -> bytes:
@@ -59,12 +60,14 @@ def names_of(prefix: bytes, value: bytes, *, view: str) -> list[bytes]:
         if value[:1] == COLUMNS:
             raw = zlib.decompress(value[1:])
             width = int.from_bytes(raw[:4], "little")
-            matrix = np.ascontiguousarray(np.frombuffer(raw, dtype=np.uint8, offset=4).reshape(width, -1).T)
-            joined = matrix.tobytes()
+            steps = np.frombuffer(raw, dtype=np.uint8, offset=4).reshape(width, -1)
+            joined = np.cumsum(steps, axis=1, dtype=np.uint8).T.tobytes()
             return [prefix + joined[at : at + width] for at in range(0, len(joined), width)]
         if value[:1] == BUCKETS and len(value) == 13:
             first, end, step = (int.from_bytes(value[at : at + 4], "little") for at in (1, 5, 9))
             return [bucket_name(prefix, number) for number in range(first, end, step)]
+        if value[:1] == ZIPPED:
+            value = PLAIN + zlib.decompress(value[1:])
         found, at = [], 1
         while value[:1] == PLAIN and at < len(value):
             size = int.from_bytes(value[at : at + 4], "little")

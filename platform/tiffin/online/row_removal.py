@@ -7,12 +7,11 @@ slept while another one finished, and the same content was published again under
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
 from tiffin.online.editions import LiveState
 from tiffin.online.places import Places, Shard
-from tiffin.online.redis import Client
+from tiffin.online.requests import command
 from tiffin.online.row_index import BUCKETS, names_of
 from tiffin.online.scripts import FORGET, RETIRE, RETIRE_SHARD, SWEEP
 from tiffin.online.servers import Servers
@@ -23,9 +22,10 @@ __all__ = ["Removal"]
 AT_ONCE = 200
 
 
-def entry(client: Client, name: bytes, *, field: bytes) -> Any:
-    """One batch of an index."""
-    return client.hget(name, field)
+def eval_of(script: str, keys: list[bytes], words: list[Any]) -> bytes:
+    """A script with its text."""
+    given = [word.encode() if isinstance(word, str) else word for word in words]
+    return command(b"EVAL", script.encode(), b"%d" % len(keys), *keys, *given)
 
 
 class Removal:
@@ -49,7 +49,7 @@ class Removal:
     def tokens(self) -> list[str]:
         """Every generation that may have rows, here or in a shard that a dead publisher left behind."""
         registries = {self.places.registry, *(shard.registry for shard in self.places.rows("A000"))}
-        found: list[Any] = self.servers.each(sorted(registries), lambda client, name: client.hkeys(name))
+        found = self.servers.ask([(name, command(b"HKEYS", name)) for name in sorted(registries)])
         return sorted({field.decode(errors="replace") for fields in found for field in fields if not field.startswith(b".")})
 
     def remove(self, token: str, *, expected: LiveState | None) -> bool:
@@ -58,20 +58,24 @@ class Removal:
         if not isinstance(answer, list):
             return False
         words: list[Any] = [token, answer[0]]
-        for shard in self.places.rows(token):
-            if shard.registry != self.places.registry and self.run(RETIRE_SHARD, [shard.registry], words) == -1:
-                continue
-            if self.sweep(shard, words):
-                self.run(FORGET, [shard.registry, shard.index, shard.whole], words)
+        shards = [shard for shard in self.places.rows(token) if shard.registry == self.places.registry]
+        if self.places.shards:
+            told = self.servers.ask([(shard.registry, eval_of(RETIRE_SHARD, [shard.registry], words)) for shard in self.places.rows(token)])
+            shards = [shard for shard, ours in zip(self.places.rows(token), told, strict=True) if ours != -1]
+        swept = [shard for shard, fields in zip(shards, self.indexed(shards), strict=True) if self.sweep(shard, fields, words)]
+        self.servers.ask([(shard.registry, eval_of(FORGET, [shard.registry, shard.index, shard.whole], words)) for shard in swept])
         if self.places.shards:
             self.run(FORGET, [self.places.registry], words)
         return True
 
-    def sweep(self, shard: Shard, words: list[Any]) -> bool:
+    def indexed(self, shards: list[Shard]) -> list[list[bytes]]:
+        """The batches of each shard's index."""
+        return self.servers.ask([(shard.index, command(b"HKEYS", shard.index)) for shard in shards])
+
+    def sweep(self, shard: Shard, fields: list[bytes], words: list[Any]) -> bool:
         """Every row of a shard, batch by batch of its index; False when the token has been given away again."""
-        fields: Any = self.servers.at(shard.index, lambda client: client.hkeys(shard.index))
         for field in fields:
-            (value,) = self.servers.each([shard.index], partial(entry, field=field))
+            (value,) = self.servers.ask([(shard.index, command(b"HGET", shard.index, field))])
             names = names_of(shard.prefix, value or b"\0", view=f"{self.places.team}/{self.places.view}")
             buckets = int((value or b"")[:1] == BUCKETS)
             for start in range(0, len(names), AT_ONCE):

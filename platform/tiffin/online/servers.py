@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from tiffin.core.errors import NotReady
 from tiffin.online.guarded_load import Batch, GuardedLoad
 from tiffin.online.places import Shard
-from tiffin.online.redis import LOST, Client
+from tiffin.online.redis import LOST, Client, Exchange, held
+from tiffin.online.requests import command
 from tiffin.online.retries import Retries
 
-__all__ = ["Loader", "OneServer", "Servers"]
+__all__ = ["Loader", "OneServer", "Servers", "await_copies"]
 
 T = TypeVar("T")
+
+
+def await_copies(wire: Exchange, copies: int) -> None:
+    """Wait until replicas have what was written on this connection.
+
+    Raises:
+        NotReady: fewer than `copies` have it after a second.
+    """
+    if not copies:
+        return
+    wire.send(command(b"WAIT", b"%d" % copies, b"1000"))
+    found = wire.receive(1)[0]
+    if found < copies:
+        raise NotReady(f"writing rows: {found} replicas have them, {copies} are wanted", fix="bring replicas back, or ask for fewer copies")
 
 
 class Loader(Protocol):
@@ -32,13 +48,14 @@ class Servers(Protocol):
     """One server or several. Every operation given to them may be done twice."""
 
     shards: int
+    copies: int
 
     def at(self, name: bytes, act: Callable[[Client], T]) -> T:
         """Do something at the server that holds `name`, again when the connection is lost or the name moved."""
         ...
 
-    def each(self, names: Iterable[bytes], act: Callable[[Client, bytes], T]) -> list[T]:
-        """The same for every name, in order."""
+    def ask(self, requests: Sequence[tuple[bytes, bytes]]) -> list[Any]:
+        """The answers to `(name, command about it)`, in order; each server is asked once."""
         ...
 
     def loader(
@@ -56,6 +73,7 @@ class OneServer:
     """
 
     shards = 0
+    copies = 0
 
     def __init__(self, client: Client, *, retries: Retries) -> None:
         self.client = client
@@ -71,8 +89,13 @@ class OneServer:
                 self.retries.sleep(pause)
         raise AssertionError("unreachable")
 
-    def each(self, names: Iterable[bytes], act: Callable[[Client, bytes], T]) -> list[T]:
-        return [self.at(name, lambda client, name=name: act(client, name)) for name in names]  # type: ignore[misc]
+    def ask(self, requests: Sequence[tuple[bytes, bytes]]) -> list[Any]:
+        def exchange(client: Client) -> list[Any]:
+            with held(client) as wire:
+                wire.send(b"".join(request for _, request in requests))
+                return wire.receive(len(requests))
+
+        return self.at(requests[0][0], exchange) if requests else []
 
     def loader(
         self, shards: Sequence[Shard], *, token: str, content: str, life: str, refused: Callable[[], Exception]

@@ -70,8 +70,11 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def flip(self, edition: Edition, *, expected: LiveState | None) -> LiveState:
+    def flip(self, edition: Edition, *, expected: LiveState | None, forget: bool = False) -> LiveState:
         """Make the edition live, in one step for all readers. Doing it again is harmless.
+
+        Args:
+            forget: keep no previous generation; the next collection removes its rows.
 
         Raises:
             Conflict: something else than `expected` is live, or the edition's rows were collected, or were claimed

@@ -172,6 +172,16 @@ def a_flip_keeps_the_generation_before(store: OnlineStore, case: Case) -> None:
     assert store.rows(back.current, case.keys) == case.rows, "the rows of the generation before are gone"
 
 
+def a_flip_that_forgets_keeps_no_generation_before(store: OnlineStore, case: Case) -> None:
+    view = new_view()
+    first = publish(store, case, view, case.rows)
+    edition = store.claim(make_edition(case, view, case.newer))
+    load(store, edition, case.keys, case.newer)
+    assert store.flip(edition, expected=first, forget=True).previous is None, "the generation before is kept"
+    assert store.collect(TEAM, view, progress=Counted()) == len(case.keys), "a forgotten generation is not collected"
+    assert store.rows(first.current, case.keys) == [None] * len(case.keys), "rows of a forgotten generation are left"
+
+
 def a_flip_may_be_repeated(store: OnlineStore, case: Case) -> None:
     view = new_view()
     before = publish(store, case, view, case.rows)
@@ -309,9 +319,10 @@ def a_replayed_generation_is_not_dropped_by_the_wall(store: OnlineStore, case: C
     then = np.array([10**15, 10**15 + schema.unit_us])  # 2001
     rows = split_rows(pack(schema, {"number": Values(np.ones(2))}, then))
     edition = replace(make_edition(case, new_view(), rows), schema=schema, ttl_us=86_400_000_000, as_of_us=10**15)
-    live = store.flip(store.claim(edition), expected=None)
+    claimed = store.claim(edition)
+    load(store, claimed, [b"s3", b"s4"], rows)
+    live = store.flip(claimed, expected=None)
     apply(store, live.current, case.keys[:2], rows, live)
-    load(store, live.current, [b"s3", b"s4"], rows)
     assert store.rows(live.current, [*case.keys[:2], b"s3", b"s4"]) == [*rows, *rows], "rows of a replayed past are gone"
 
 
@@ -341,6 +352,7 @@ RULES: Mapping[str, Rule] = {
         an_equal_content_gets_its_token_again,
         nothing_is_live_before_the_flip,
         a_flip_keeps_the_generation_before,
+        a_flip_that_forgets_keeps_no_generation_before,
         a_flip_may_be_repeated,
         a_flip_over_something_else_is_a_conflict,
         a_flip_to_an_unclaimed_generation_is_a_conflict,
