@@ -122,8 +122,8 @@ class Doer:
                 return store.count(edition)
             case Compare(edition, batch, newer):
                 return self.compare(edition, batch, newer=newer)
-            case Flip(edition, before):
-                return store.flip(edition, expected=before)
+            case Flip(edition, before, forget):
+                return store.flip(edition, expected=before, forget=forget)
             case Collect(team, view):
                 return store.collect(team, view, progress=lambda done, total: self.at("collecting"))
             case Discard(edition):

@@ -17,7 +17,7 @@ from tiffin.online.plan_steps import Difference
 from tiffin.wire.columns import ends
 from tiffin.wire.rows import Packed, split_rows
 
-__all__ = ["Block", "MergedRows"]
+__all__ = ["Block", "MergedRows", "find"]
 
 Longs = npt.NDArray[np.int64]
 
@@ -99,6 +99,12 @@ def first_not_below(segment: KeyedRows, bound: bytes, low: int) -> int:
         else:
             high = middle
     return low
+
+
+def find(rows: KeyedRows, key: bytes) -> int | None:
+    """Where a key stands among sorted ones; None when it does not."""
+    place = first_not_below(rows, key, 0)
+    return place if place < len(rows) and key_at(rows, place) == key else None
 
 
 def newest(parts: Sequence[KeyedRows]) -> KeyedRows:

@@ -32,7 +32,10 @@ from tiffin.online.plan_steps import (
     State,
 )
 
-__all__ = ["Brought", "Done", "bringing", "publishing", "refilling", "rolling_back"]
+__all__ = ["Brought", "Done", "bringing", "forgetting", "publishing", "refilling", "restoring", "rolling_back"]
+
+RESTORE = "restore"
+"""Stands where a delta's content would: a generation so marked is neither published into nor rolled back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +183,27 @@ def rolling_back(team: str, view: str) -> Plan[LiveState]:
         raise Conflict(f"view {team}/{view}: a delta of its previous generation was never finished", fix="publish the edition you want")
     state: LiveState = yield Flip(live.previous, expected=live)
     return state
+
+
+def restoring(record: GenerationRecord, target: Edition) -> Plan[Done]:
+    """Make the server serve `record` from its segments, also when it claims to serve it already and its rows were damaged.
+
+    A live generation is never written over: it is marked as not whole, which no reader minds, and the record is loaded
+    beside it.
+    """
+    live: LiveState | None = yield State(target.team, target.view)
+    if live is not None and live.current.content == target.content:
+        live = yield Flip(live.current.with_applying(RESTORE), expected=live)
+    yield Durable()
+    yield Promote(target.manifest)
+    brought = yield from bringing(record, target, live)
+    return Done(brought, (yield Collect(target.team, target.view)))
+
+
+def forgetting(team: str, view: str) -> Plan[int]:
+    """Give the previous generation up, and remove its rows; returns how many rows of dead generations went."""
+    live: LiveState | None = yield State(team, view)
+    if live is not None and live.previous is not None:
+        yield Flip(live.current, expected=live, forget=True)
+    collected: int = yield Collect(team, view)
+    return collected

@@ -140,10 +140,11 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One word moves; sent the new `LiveState`."""
+    """One word moves; sent the new `LiveState`. With `forget`, no previous generation is kept."""
 
     edition: Edition
     expected: LiveState | None
+    forget: bool = False
 
 
 @dataclass(frozen=True, slots=True)

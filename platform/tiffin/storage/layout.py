@@ -8,6 +8,7 @@ from tiffin.core.names import check_name, split_ref
 
 __all__ = [
     "RecordKind",
+    "audit_key",
     "blob_key",
     "manifest_key",
     "pointer_key",
@@ -54,3 +55,8 @@ def table_path(ref: str) -> str:
     """`"team/table"` → the Delta table's prefix."""
     team, name = split_ref(ref, what="table")
     return f"tables/{team}/{name}"
+
+
+def audit_key(what: str, team: str, name: str, record: str) -> str:
+    """A record of something that was done to a view for good, in the prod bucket; never overwritten."""
+    return f"audit/{what}/{check_name(team, what='team')}/{check_name(name, what='view')}/{record}.json"
