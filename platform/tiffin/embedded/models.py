@@ -10,9 +10,9 @@ from tiffin.core.errors import NotReady
 from tiffin.core.settings import Settings
 from tiffin.embedded.operate import prod_reader
 from tiffin.embedded.stack import load
+from tiffin.manifests.signing import Verifier
 from tiffin.registry.model_history import Version, model_versions, passed
-from tiffin.registry.pointers import current
-from tiffin.registry.promoted import deployed_team, pointed
+from tiffin.registry.promoted import deployed_team, live_model, pointed
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
@@ -53,19 +53,19 @@ def dev_store(settings: Settings) -> S3Store:
     return S3Store(settings.dev_bucket, settings.need("s3_endpoint"), access, secret, settings.s3_region)
 
 
-def buckets(home: Path) -> tuple[ObjectStore, ObjectStore]:
-    """Dev and prod. Raises NotFound: no stack there. NotReady: its object store does not run."""
+def buckets(home: Path) -> tuple[ObjectStore, ObjectStore, Verifier]:
+    """Dev, prod, and what prod's signatures verify against. Raises NotFound: no stack there. NotReady: its object store does not run."""
     stack = load(home)
     if "seaweed" not in stack.running():
         raise NotReady(f"the stack in {stack.home} does not run", fix="tiffin up")
     settings = stack.settings()
-    return dev_store(settings), prod_reader(settings)
+    return dev_store(settings), prod_reader(settings), Verifier(settings.need("signing_public_key"))
 
 
 def models_of(home: Path) -> list[ModelsOf]:
     """Every model that was ever trained in this stack, by reference."""
-    dev, prod = buckets(home)
-    return [versions_of(dev, prod, team, name) for team, name in pointed(dev, "model")]
+    dev, prod, verifier = buckets(home)
+    return [versions_of(dev, prod, verifier, team, name) for team, name in pointed(dev, "model")]
 
 
 def model_of(home: Path, name: str, *, team: str | None = None) -> ModelsOf:
@@ -74,11 +74,11 @@ def model_of(home: Path, name: str, *, team: str | None = None) -> ModelsOf:
     Raises:
         NotFound: no such model; with the nearest name. Invalid: several teams have it.
     """
-    dev, prod = buckets(home)
-    return versions_of(dev, prod, team or deployed_team(dev, name, kind="model", where="the dev bucket"), name)
+    dev, prod, verifier = buckets(home)
+    return versions_of(dev, prod, verifier, team or deployed_team(dev, name, kind="model", where="the dev bucket"), name)
 
 
-def versions_of(dev: ObjectStore, prod: ObjectStore, team: str, name: str) -> ModelsOf:
+def versions_of(dev: ObjectStore, prod: ObjectStore, verifier: Verifier, team: str, name: str) -> ModelsOf:
     """Versions in dev; what is live in prod."""
-    live = current(prod, "model", team, name)
-    return ModelsOf(f"{team}/{name}", tuple(model_versions(dev, team, name)), None if live is None else live.manifest)
+    live = live_model(prod, verifier, team, name)
+    return ModelsOf(f"{team}/{name}", tuple(model_versions(dev, team, name)), None if live is None else live[0])
