@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,6 +132,14 @@ def test_an_expired_row_is_not_found_and_counted_as_such(online: Online, layout:
     assert found.expired == int((~found.found).sum())
 
 
+def read_between_flips(read: Read, rows: Rows) -> ViewRows:
+    """Eight flips during one read are an error, and the next one may fare better."""
+    for _ in range(100):
+        with contextlib.suppress(NotReady):
+            return read(rows)
+    return read(rows)
+
+
 @layouts
 @pytest.mark.parametrize("how", ["blocking", "cached"])
 def test_no_read_mixes_two_generations_while_they_flip(online: Online, layout: str, how: str) -> None:
@@ -142,7 +151,7 @@ def test_no_read_mixes_two_generations_while_they_flip(online: Online, layout: s
 
     def flip() -> None:
         store = online.store()
-        for _ in range(150):
+        for _ in range(60):
             roll_back(store, view.team, view.name)
             time.sleep(0.002)  # a reader gives up after eight flips during one read
         done.set()
@@ -150,11 +159,7 @@ def test_no_read_mixes_two_generations_while_they_flip(online: Online, layout: s
     other = threading.Thread(target=flip)
     other.start()
     while not done.is_set():
-        try:
-            found = read(rows)
-        except NotReady as err:
-            assert "went live 8 times" in str(err)
-            continue
+        found = read_between_flips(read, rows)
         editions = set(found.columns["edition"].data.tolist())
         assert found.found.all()
         assert len(editions) == 1
