@@ -36,6 +36,7 @@ VIEWS = (
     "fleet/planes",
 )
 PERIOD: dict[str, Any] = {"start": date(2013, 1, 2), "end": None}  # the first partitions' features are known from here on
+AFTER = ("network/*", "fleet/*")  # switch the sensor rebuild_after_fleet_network on, and both tables and models follow each landed day
 
 
 def with_late(rows: pa.Table) -> pa.Table:
@@ -67,6 +68,7 @@ eta_table = TrainingTable(
     spine=departures,
     features=VIEWS,
     **PERIOD,
+    after=AFTER,
     description="Departures with what was known of airport, route, carrier and plane at that moment, and how late they arrived.",
 )
 
@@ -75,5 +77,6 @@ late_table = TrainingTable(
     spine=late_departures,
     features=VIEWS,
     **PERIOD,
+    after=AFTER,
     description=f"The same departures, and whether they arrived more than {LATE_MINUTES} minutes late.",
 )
