@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,7 +17,9 @@ from tiffin.embedded.parts import PARTS, Place
 from tiffin.embedded.probes import live_manifest, why_not_live
 from tiffin.embedded.processes import alive
 from tiffin.embedded.stack import Stack, load
+from tiffin.manifests.records import ViewRecord
 from tiffin.manifests.signing import Verifier
+from tiffin.orchestration.catalog import read_catalog
 from tiffin.registry.verified import fetch_current
 from tiffin.storage.layout import RecordKind
 from tiffin.storage.objects import ObjectStore
@@ -37,13 +40,19 @@ class PartReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`tiffin status` as a value."""
+    """`tiffin status` as a value.
+
+    Args:
+        teams: owner, and how many of its views are published and of its endpoints ready.
+        views: each with `age_s`: how far its watermark lies behind the stack's now.
+    """
 
     home: str
     as_of: str | None
     isolation: str
     healthy: bool
     parts: tuple[PartReport, ...]
+    teams: tuple[dict[str, Any], ...]
     deployments: tuple[dict[str, Any], ...]
     views: tuple[dict[str, Any], ...]
     urls: dict[str, str]
@@ -71,9 +80,48 @@ def report(home: Path, *, now: datetime) -> Report:
         prod, verifier = prod_reader(settings), Verifier(settings.need("signing_public_key"))
         answer = agent_answer(running["agent"].ports["http"]) if "agent" in running else {}
         deployments = tuple(each("deployment", prod, lambda team, name: deployment(prod, verifier, answer, team, name)))
-        views = tuple(each("generation", prod, lambda team, name: view(prod, verifier, team, name)))
+        instant = settings.clock()
+        views = tuple(aged(one, instant) for one in each("generation", prod, lambda team, name: view(prod, verifier, team, name)))
     healthy = all(part.trouble is None for part in parts)
-    return Report(str(stack.home), stack.state.as_of, stack.state.isolation, healthy, parts, deployments, views, stack.urls())
+    teams = tuple(teams_of(declared_views(stack), deployments, views))
+    return Report(str(stack.home), stack.state.as_of, stack.state.isolation, healthy, parts, teams, deployments, views, stack.urls())
+
+
+def declared_views(stack: Stack) -> list[ViewRecord]:
+    """The compiled catalog beside the workspace; none when the workspace has none."""
+    path = Path(stack.state.workspace or ".").parent / "assets" / "catalog.json"
+    return list(read_catalog(path).values()) if path.is_file() else []
+
+
+def teams_of(
+    declared: Iterable[ViewRecord], deployments: Iterable[dict[str, Any]], views: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """One entry per team, by name: its owner, its views and its endpoints, counted."""
+    owners: dict[str, str] = {}
+    counts: dict[str, Counter[str]] = {}
+    for record in declared:
+        owners[record.team] = record.owner
+        counts.setdefault(record.team, Counter())["views"] += 1
+    for one in views:
+        counts.setdefault(one["team"], Counter())["published"] += "trouble" not in one
+    for one in deployments:
+        owners.setdefault(one["team"], one.get("owner", ""))
+        found = counts.setdefault(one["team"], Counter())
+        found["endpoints"] += 1
+        found["ready"] += bool(one.get("ready"))
+    for team in sorted(counts):
+        yield {
+            "team": team,
+            "owner": owners.get(team, ""),
+            **{name: counts[team][name] for name in ("views", "published", "endpoints", "ready")},
+        }
+
+
+def aged(one: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """With how far its watermark lies behind `now`; a damaged one has none."""
+    if "trouble" in one:
+        return one
+    return {**one, "age_s": (now - datetime.fromisoformat(one["watermark"])).total_seconds()}
 
 
 def examine(stack: Stack, place: Place, name: str, now: datetime) -> PartReport:

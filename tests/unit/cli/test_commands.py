@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tiffin.cli.predict_command import parse_row, read_rows
 from tiffin.cli.status_command import age, deployment_row, view_row
 from tiffin.core.errors import Conflict, Corrupt, Denied, Invalid, NotFound, NotReady, PlatformError, Unsupported
 from tiffin.embedded.state import StackState, state_path, write_state
+from tiffin.embedded.status import aged, teams_of
+from tiffin.orchestration.catalog import read_catalog
 from tiffin.serving.json_rows import columns_of
 
 COMMANDS = ("up", "down", "doctor", "status", "predict", "box", "promote", "rollback")
@@ -200,13 +203,14 @@ def test_rows_with_different_fields_are_refused_with_the_odd_one() -> None:
 
 
 def test_ages_are_for_people() -> None:
-    assert [age(seconds) for seconds in (None, 5.2, 119.0, 180.0, 3600.0, 90000.0)] == [
+    assert [age(seconds) for seconds in (None, 5.2, 119.0, 180.0, 3600.0, 90000.0, 260_000.0)] == [
         "",
         "5 s",
         "119 s",
         "3 min",
         "1 h 0 min",
         "25 h 0 min",
+        "3 d",
     ]
 
 
@@ -215,3 +219,38 @@ def test_a_damaged_record_is_shown_with_its_trouble() -> None:
 
     assert "the signature does not match" in deployment_row(broken)
     assert "the signature does not match" in view_row(broken)
+
+
+def test_a_view_shows_how_far_it_lies_behind() -> None:
+    one = {
+        "team": "network",
+        "name": "airport_hours",
+        "generation": "f" * 64,
+        "watermark": "2013-12-30T23:00:00+00:00",
+        "age_s": 3600.0,
+        "rows": 3,
+    }
+
+    assert view_row(one) == ["network/airport_hours", "f" * 12, "2013-12-30T23:00:00+00:00", "1 h 0 min", "3"]
+
+
+def test_teams_count_what_is_published_and_what_is_ready() -> None:
+    declared = read_catalog(CATALOG).values()
+    views = [{"team": "network", "name": "airport_hours"}, {"team": "network", "name": "routes", "trouble": "a byte was changed"}]
+    deployments = [
+        {"team": "eta", "name": "eta", "owner": "team:eta", "ready": True},
+        {"team": "eta", "name": "late", "trouble": "unsigned"},
+    ]
+
+    found = {one["team"]: one for one in teams_of(declared, deployments, views)}
+
+    assert found["network"] == {"team": "network", "owner": "team:network", "views": 5, "published": 1, "endpoints": 0, "ready": 0}
+    assert found["eta"] == {"team": "eta", "owner": "team:eta", "views": 0, "published": 0, "endpoints": 2, "ready": 1}
+    assert found["fleet"]["views"] == 4
+
+
+def test_a_views_age_counts_from_the_stacks_own_now() -> None:
+    one = {"team": "network", "name": "airport_hours", "watermark": "2013-12-30T23:00:00+00:00"}
+
+    assert aged(one, datetime(2013, 12, 31, tzinfo=UTC))["age_s"] == 3600.0
+    assert aged({"trouble": "unsigned"}, datetime(2013, 12, 31, tzinfo=UTC)) == {"trouble": "unsigned"}
