@@ -18,17 +18,14 @@ from pathlib import Path
 from tiffin.core.errors import NotReady, Unsupported
 from tiffin.embedded.processes import Process, alive, free_port, rotate, spawn, stop, tail, wait_until
 from tiffin.embedded.secret_files import make_private, new_password, read_private_json, write_private
+from tiffin.online.access import PUBLISHER_COMMANDS, READER_COMMANDS
 
 __all__ = ["PUBLISHER_RULES", "READER_RULES", "USERS", "Valkey", "start_valkey", "stop_valkey", "valkey_binary", "valkey_passwords"]
 
 USERS = ("admin", "publisher", "reader")
-# what a connection itself says
-SESSION = "+ping +echo +auth +hello +select +reset +quit +client|setinfo +client|setname +client|getname +client|id +client|reply"
-READER_RULES = f"~* resetchannels -@all {SESSION} +get +mget +hmget +getrange +strlen +exists +ttl +pttl +type +time"
-PUBLISHER_RULES = (
-    f"~* resetchannels -@all +@read +@write +@scripting +@transaction +time +info +dbsize +wait +memory|usage {SESSION} "
-    "-@admin -keys -randomkey -flushall -flushdb -function -script|flush -script|kill -script|debug -swapdb -migrate -restore -sort +info"
-)
+# one house, all its teams: the commands of the online store's own users, over every key
+READER_RULES = " ".join(["~*", "resetchannels", "-@all", *(f"+{command}" for command in READER_COMMANDS)])
+PUBLISHER_RULES = " ".join(["~*", "resetchannels", "-@all", *(f"+{command}" for command in PUBLISHER_COMMANDS)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,26 +37,36 @@ ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError, ReadOnlyErro
 """A cluster moves a slot or elects a primary: look again where the name is, and wait a little. Nothing was done."""
 
 
-def connect(url: str, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0) -> Client:
+def connect(
+    url: str, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0, connections: int | None = None, ca_file: str | None = None
+) -> Client:
     """A client that never waits longer than its timeouts; nothing is sent before its first use.
 
     A command on a connection that the server closed meanwhile is sent once more: every command we send
     may be repeated.
 
     Args:
-        url: `redis://user:password@host:port/0`; it is never part of an error.
+        url: `redis://user:password@host:port/0`, `rediss://` for TLS; it is never part of an error.
+        connections: most of its pool; a request beyond them waits for one, as long as for an answer.
+        ca_file: certificates that a server's must be signed by, instead of the system's.
     """
+    options: dict[str, Any] = {"ssl_ca_certs": ca_file} if ca_file else {}
+    if connections is not None:
+        options["max_connections"] = connections
     try:
-        return redis.Redis.from_url(
+        pool = (redis.ConnectionPool if connections is None else redis.BlockingConnectionPool).from_url(
             url,
             protocol=2,
             socket_timeout=timeout_s,
             socket_connect_timeout=connect_timeout_s,
             retry=Retry(NoBackoff(), 1),
             health_check_interval=30,
+            **({} if connections is None else {"timeout": timeout_s}),
+            **options,
         )
     except ValueError as err:
         raise Invalid("the online store's URL is not readable", fix="write it like redis://user:password@host:6379/0") from err
+    return redis.Redis.from_pool(pool)
 
 
 class Exchange:
