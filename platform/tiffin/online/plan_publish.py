@@ -142,8 +142,8 @@ def counting(edition: Edition, rows: Gathered) -> Plan[None]:
     if acknowledged != rows.rows:
         yield Discard(edition)
         raise Conflict(
-            f"view {edition.ref}: the online store took {acknowledged} of {rows.rows} rows: the others are gone",
-            fix="publish again; if it happens twice, who else writes there?",
+            f"view {edition.ref}: the online store acknowledges {acknowledged} rows where {rows.rows} were loaded",
+            fix="publish again: it starts afresh (an earlier attempt may have used batches of another size)",
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from tiffin.core.digests import canonical_json
 from tiffin.core.errors import Conflict, Invalid, NotReady
 from tiffin.online.editions import Edition, LiveState
+from tiffin.online.eviction import refuse_eviction
 from tiffin.online.guarded_load import Batch
 from tiffin.online.keyed_rows import KeyedRows, batches
 from tiffin.online.places import Places, Shard, generation_token
@@ -97,6 +98,9 @@ class RedisStore:
     def claim(self, edition: Edition) -> Edition:
         team, view, content = edition.team, edition.view, edition.content
         places = self.places(team, view)
+        with translated(f"looking at the memory of the store of {edition.ref}"):
+            memory: Any = self.servers.at(places.registry, lambda client: client.info("memory"))
+        refuse_eviction(memory, view=edition.ref)
         if edition.buckets:
             with translated(f"trying out the layout of {edition.ref}"):
                 self.servers.at(places.probe, lambda client: probe(client, places.probe, view=edition.ref))
