@@ -169,12 +169,12 @@ def slow_rows(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_t
 
 
 def slow_codec(codec: bool, piece: bytes) -> bytes:
-    """A value with its codec byte, in the shorter form."""
+    """A value with its codec byte, in the shorter form unless it is short anyway."""
     if not codec or not piece:
         return piece
     press = zlib.compressobj(9, zlib.DEFLATED, -15)
     small = press.compress(piece) + press.flush()
-    return b"\1" + small if len(small) < len(piece) else b"\0" + piece
+    return b"\1" + small if len(piece) >= 12 and len(small) < len(piece) else b"\0" + piece
 
 
 def words_of(encoding: str) -> list[str]:

@@ -19,7 +19,7 @@ __all__ = ["shrink", "unshrink"]
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
 PLAIN, DEFLATED = 0, 1
-# Nothing shorter has ever become shorter: the codec byte and deflate's own header eat what is won.
+# A shorter value could win a byte or two at most: not worth a call of zlib.
 SHORTEST = 12
 
 

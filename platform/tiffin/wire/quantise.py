@@ -107,7 +107,8 @@ def store_steps(column: str, data: Array, step: float, dtype: np.dtype[Any]) -> 
 
 def restore_steps(counts: Array, step: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """`float32(count * step)`, the product taken in float64."""
-    return (counts.astype(np.float64) * step).astype(np.float32)
+    with np.errstate(over="ignore"):  # of alien bytes, which the reader refuses
+        return (counts.astype(np.float64) * step).astype(np.float32)
 
 
 def scaled_dtype(size: int) -> np.dtype[Any]:
@@ -138,5 +139,6 @@ def store_scaled(column: str, data: Array) -> Array:
 
 def restore_scaled(stored: Array) -> npt.NDArray[np.float32]:
     """`(rows, size)` float32, every product exact."""
-    product: npt.NDArray[np.float32] = stored["numbers"].astype(np.float32) * stored["scale"].astype(np.float32)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # of alien bytes, which the reader refuses
+        product: npt.NDArray[np.float32] = stored["numbers"].astype(np.float32) * stored["scale"].astype(np.float32)[:, None]
     return product

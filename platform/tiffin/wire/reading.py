@@ -223,23 +223,36 @@ def read_fixed(
             found[place] = Values(flags[at], valid[place])
     for group in plan.groups:
         numbers = group.read(head)
+        if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            for at, place in enumerate(group.places):
+                refuse_infinite(plan.slots[place], numbers[at], rows)
         for at, place in enumerate(group.places):
             found[place] = Values(numbers[at], valid[place])
     for place in plan.others:
         slot = plan.slots[place]
         mask = valid[place]
-        found[place] = read_words(slot, head, mask, rows) if slot.form.kind == "str" else read_vector(slot, head, mask)
+        found[place] = read_words(slot, head, mask, rows) if slot.form.kind == "str" else read_vector(slot, head, mask, rows)
     return found, valid
 
 
-def read_vector(slot: Slot, head: Bytes, valid: Mask | None) -> Values:
+def refuse_infinite(slot: Slot, numbers: npt.NDArray[Any], rows: Longs | None) -> None:
+    """No value was ever stored that is not finite: NaN is a null, and infinity is refused."""
+    finite = np.isfinite(numbers)
+    bad = ~(finite if finite.ndim == 1 else finite.all(axis=1))
+    refuse(bad, "number", lambda row: "not finite", column=slot.column.name, rows=rows)
+
+
+def read_vector(slot: Slot, head: Bytes, valid: Mask | None, rows: Longs | None) -> Values:
     """`(rows, size)` float32."""
     assert slot.form.stored is not None
     raw = np.ascontiguousarray(head[:, slot.at : slot.at + slot.form.stored.itemsize])
     if slot.form.stored.subdtype is None:
-        return Values(restore(slot.form, raw.view(slot.form.stored).reshape(len(raw))), valid)
-    base, shape = slot.form.stored.subdtype
-    return Values(restore(slot.form, raw.view(base).reshape(len(raw), *shape)), valid)
+        numbers = restore(slot.form, raw.view(slot.form.stored).reshape(len(raw)))
+    else:
+        base, shape = slot.form.stored.subdtype
+        numbers = restore(slot.form, raw.view(base).reshape(len(raw), *shape))
+    refuse_infinite(slot, numbers, rows)
+    return Values(numbers, valid)
 
 
 def read_words(slot: Slot, head: Bytes, valid: Mask | None, rows: Longs | None) -> Ragged:

@@ -51,13 +51,13 @@ def decode_varints(
     widths = stops - starts
     filled = np.diff(offsets) > 0
     whole = last[offsets[1:][filled] - 1]
-    padded = (widths > 1) & (data[stops - 1] == 0)
-    over = (widths > LONGEST) | ((widths == LONGEST) & (data[stops - 1] > 1))
-    if not whole.all() or padded.any() or over.any():
+    if not whole.all() or malformed(data, stops, widths).any():
+        # a number that runs over the end of its row is that row's fault: what follows counts from the next row's beginning
+        owners = np.searchsorted(offsets, stops - 1, side="right") - 1
+        own = malformed(data, stops, stops - np.maximum(starts, offsets[owners]))
         bad = np.zeros(len(offsets) - 1, dtype=np.bool_)
         bad[np.flatnonzero(filled)[~whole]] = True
-        # of a number that runs over a row's end only the rows that it leaves are bad; one within a row is that row's
-        bad[np.searchsorted(offsets, stops[padded | over] - 1, side="right") - 1] = True
+        bad[owners[own]] = True
         refuse(bad, "varint", lambda row: "not in its shortest form, or cut", column=column, rows=rows)
     zigzag = np.zeros(len(stops), dtype=np.uint64)
     for place in range(int(widths.max(initial=0))):
@@ -66,3 +66,10 @@ def decode_varints(
     numbers = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
     before = np.concatenate([[0], np.cumsum(last)])
     return numbers, np.diff(before[offsets])
+
+
+def malformed(data: npt.NDArray[np.uint8], stops: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which numbers are longer than they need be, or than 64 bits; each has `widths` bytes before its stop."""
+    last = data[stops - 1]
+    bad: npt.NDArray[np.bool_] = ((widths > 1) & (last == 0)) | (widths > LONGEST) | ((widths == LONGEST) & (last > 1))
+    return bad

@@ -13,10 +13,11 @@ from tiffin.core.errors import Corrupt
 from tiffin.wire.checks import CHECK_AT, fold_rows, seed_of
 from tiffin.wire.codecs import shrink, unshrink
 from tiffin.wire.columns import Ragged, Values, ends, int_lists, join, strings, to_int_lists, to_strings
+from tiffin.wire.flaws import BadRows
 from tiffin.wire.packed import Packed, join_rows, split_rows
 from tiffin.wire.rows import pack, unpack
 from tiffin.wire.schema import Column, RowSchema
-from tiffin.wire.varints import encode_varints
+from tiffin.wire.varints import decode_varints, encode_varints
 
 repeats = st.builds(lambda piece, times: piece * times, st.binary(max_size=3), st.integers(0, 60))
 pieces = st.lists(st.one_of(st.binary(max_size=40), repeats), max_size=6)
@@ -164,3 +165,11 @@ def test_a_character_cut_between_rows_is_refused():
 
     with pytest.raises(Corrupt, match="row 0: its UTF-8"):
         unpack(schema, Packed(raw, rows.offsets))
+
+
+def test_a_number_that_runs_over_the_end_of_its_row_is_not_the_next_rows_fault():
+    data = np.array([0x05, 0x80, 0x00, 0x06], dtype=np.uint8)
+
+    with pytest.raises(BadRows, match="row 0: its varint") as caught:
+        decode_varints(data, np.array([0, 2, 2, 4]), column="x")
+    assert caught.value.rows.tolist() == [0]
