@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,11 @@ class Ui:
         """Stay on a run's page until it says that it succeeded."""
         self.open(path)
         expect(self.page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_S * 1000)
+
+    def terminal(self, command: str, printed: str) -> None:
+        """A page that shows what a command printed, as a terminal would."""
+        style = "background:#16161d;color:#dcd7ba;font:15px/1.45 monospace;padding:24px;white-space:pre"
+        self.page.set_content(f'<body style="margin:0"><div style="{style}">$ {html.escape(command)}\n{html.escape(printed)}</div></body>')
 
     def show_markdown(self, key: str) -> Locator:
         """Click the picture of a metadata row; returns the dialog's image."""

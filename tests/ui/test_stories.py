@@ -99,6 +99,17 @@ def test_metrics_are_numbers_that_dagster_plots(ui: Ui) -> None:
     ui.page.get_by_role("button", name="Table").click()
 
 
+def test_a_prediction_is_explained_by_its_inputs(ui: Ui, house: House) -> None:
+    request = "carrier=UA origin=EWR dest=SFO tailnum=N14228 distance=2565 sched_dep_minute=1141 month=12 weekday=1"
+    command = f"tiffin predict eta {request} --explain"
+
+    printed = house.tiffin(*command.split()[1:]).stdout
+
+    ui.terminal(command, printed)
+    expect(ui.page.get_by_text("arr_delay", exact=False).first).to_be_visible()
+    ui.shot("prediction")
+
+
 def test_the_sensors_of_every_team_are_listed(ui: Ui) -> None:
     ui.open("/automation")
 
