@@ -67,7 +67,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         for command in (
             "git init -q",
             f".venv/bin/tiffin up --as-of {AS_OF}",
-            ".venv/bin/python scripts/materialise.py --home $TIFFIN_HOME",
+            ".venv/bin/python scripts/materialise.py --latest 744 --home $TIFFIN_HOME",
         ):
             done = reader.sh(command)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

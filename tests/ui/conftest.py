@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.house import AS_OF, BIN, House
+from tests.e2e.house import AS_OF, BIN, LATEST, House
 from tests.ui.pages import Ui
 
 SHOTS = os.environ.get("TIFFIN_SCREENSHOTS")
@@ -22,7 +22,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(Path(tmp_path_factory.mktemp("house")))
     try:
         house.tiffin("up", "--as-of", AS_OF)
-        house.run(BIN / "python", "scripts/materialise.py", "--home", house.home)
+        house.run(BIN / "python", "scripts/materialise.py", "--home", house.home, "--latest", LATEST)
         yield house
     finally:
         house.tiffin("down", check=False)
