@@ -3,9 +3,9 @@
     python -m bench.online [--quick] [--sizes 200000,2000000] [--peers layout,feast] [--servers redis7,valkey9] [--seed 0]
 
 The first size is 1x: there everybody stores the same data (W1: 20 mixed scalars an entity) in the same server and reads
-the same entities in the same round. Larger sizes are ours alone and give the exponents. Times are medians; CPU is client
-and server together unless a column says otherwise. Figures without a server's name are of Redis 7 (of the first server in
-`--servers`), the others stand in `detail`.
+the same entities in the same round. Larger sizes are ours alone and give the exponents: 10x, and 100x or as many as the free memory
+holds. Times are medians; CPU is client and server together unless a column says otherwise. Figures without a server's
+name are of Redis 7 (of the first server in `--servers`), the others stand in `detail`.
 
 - `ours`: `publish_generation`, `publish_delta`, `FeatureReader.read`; rows checked, one generation, numpy columns.
 - `layout`: the published layout, a hash an entity, by redis-py and hiredis; `fast_layout`: the same, its requests made
@@ -17,6 +17,7 @@ and server together unless a column says otherwise. Figures without a server's n
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from bench.online_feast import Feast, opened
 from bench.online_layout import PublishedLayout
 from bench.online_ours import Ours
 from bench.online_reads import Measured, Reader, feast_reader, floor_reader, layout_readers, reader_of, rounds_of_reads
-from bench.online_scale import exponents
+from bench.online_scale import exponents, that_fit
 from bench.online_servers import SERVERS, Server, started
 from bench.online_truth import compare_feast, compare_layout, compare_ours, cosine_min
 from bench.online_writes import Cost, cost_of, deltas, generations, middle
@@ -58,7 +59,8 @@ class Plan:
     @classmethod
     def of(cls, options: argparse.Namespace) -> Plan:
         """From the command line; `--quick` is a smoke test whose numbers mean little."""
-        sizes = tuple(map(int, options.sizes.split(","))) if options.sizes else ((2000, 8000) if options.quick else (200_000, 2_000_000))
+        default = (2000, 8000) if options.quick else (200_000, 2_000_000, that_fit(20_000_000))
+        sizes = tuple(map(int, options.sizes.split(","))) if options.sizes else default
         peers = frozenset(filter(None, options.peers.split(",")))
         servers = tuple(options.servers.split(","))
         if options.quick:
@@ -170,6 +172,8 @@ def reads(plan: Plan, server: Server, rows: Rows, folder: Path, stack: ExitStack
     table(f"{server.name}: publications of {len(rows):,} rows beside each other, medians", costs, len(rows))
     for peer in costs.keys() - {"ours"}:
         found.figures[f"publish_ours_over_{peer}"] = costs[peer].wall_s / costs["ours"].wall_s
+    gc.collect()
+    gc.freeze()  # the tables of the benchmark itself are no garbage of a reader's
     for size in plan.read_sizes:
         measured = rounds_of_reads(readers, rows.ids, server=server, size=size, rounds=plan.rounds, seed=plan.seed, few=few)
         ratios(size, measured, found)

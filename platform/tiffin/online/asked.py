@@ -53,11 +53,12 @@ class Asked:
             return cls.of_list(split_rows(packed), valid)
         if not whole:
             matrix = matrix[valid]
-        first, inverse = distinct(matrix)
-        if inverse is None:
+        found = distinct(matrix)
+        if found is None:
             unique, index = matrix, None if whole else np.arange(len(matrix), dtype=np.int64)
         else:
-            unique, index = matrix[first], inverse
+            first, index = found
+            unique = matrix[first]
         if not whole:
             assert index is not None
             spread = np.full(rows, -1, dtype=np.int64)
@@ -78,25 +79,24 @@ class Asked:
         return cls(list(places), index, len(keys))
 
 
-def distinct(matrix: Bytes) -> tuple[Longs, Longs | None]:
+def distinct(matrix: Bytes) -> tuple[Longs, Longs] | None:
     """Places of the first of each equal rows, and of every row among those; None when no two are equal.
 
     Rows are compared by a 64-bit hash first, which sorts ten times as fast; when two hashes are equal, by their bytes.
     """
     rows = len(matrix)
-    everyone = np.arange(rows, dtype=np.int64)
     if rows < 2:
-        return everyone, None
+        return None
     ranked = np.sort(hashed(matrix))
     if not (ranked[1:] == ranked[:-1]).any():
-        return everyone, None
+        return None
     whole = np.ascontiguousarray(matrix).view(f"V{matrix.shape[1]}").reshape(-1)
     places: dict[bytes, int] = {}
     inverse = np.fromiter((places.setdefault(key, len(places)) for key in whole.tolist()), dtype=np.int64, count=rows)
     if len(places) == rows:
-        return everyone, None
+        return None
     first = np.empty(len(places), dtype=np.int64)
-    first[inverse[::-1]] = everyone[::-1]  # of equal places the last assignment stays: the first row
+    first[inverse[::-1]] = np.arange(rows - 1, -1, -1)  # of equal places the last assignment stays: the first row
     return first, inverse
 
 

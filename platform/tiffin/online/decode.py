@@ -73,13 +73,13 @@ def decode(
         answer = without_deleted(known.schema, answer)
         columns, event_time_us = None, None
         if isinstance(answer.rows, np.ndarray) and row_width(known.schema) is not None:
-            event_time_us = event_times(known.schema, answer.rows)
+            matrix = np.ascontiguousarray(answer.rows)  # once for both
+            event_time_us = event_times(known.schema, matrix)
         else:
             columns, event_time_us = unpack(known.schema, packed_of(answer.rows), names)
         index, expired = place_rows(view, asked, answer, event_time_us, now)
         if columns is None:
-            assert isinstance(answer.rows, np.ndarray)
-            columns = columns_of(known.schema, answer.rows, index, names)
+            columns = columns_of(known.schema, matrix, index, names)
         else:
             columns = {name: column if index is None else take(column, index) for name, column in columns.items()}
     except Corrupt as err:
