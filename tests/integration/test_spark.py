@@ -51,11 +51,11 @@ def test_a_run_is_one_commit_of_the_version_that_it_began_with(tables: DeltaStor
     view, jobs = view_on("pinned", transform=on_spark, engine="spark"), []
     run = spark_engine.arrow
 
-    def landing_meanwhile(frame: Any) -> pa.Table:
+    def landing_meanwhile(frame: Any, *told: Any) -> pa.Table:
         if not jobs:
             tables.replace("raw/landings", month(8), partitions=None)
         jobs.append(frame)
-        return run(frame)
+        return run(frame, *told)
 
     monkeypatch.setattr(spark_engine, "arrow", landing_meanwhile)
 

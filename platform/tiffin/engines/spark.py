@@ -43,7 +43,8 @@ class SparkEngine:
         """Run a function of `(frames, parameters)`, or one SELECT with `$name` parameters; see `Engine.transform`."""
         frames = {name: self.spark.createDataFrame(table).coalesce(1) for name, table in tables.items()}
         with translated(subject, frames):
-            return arrow(self.planned(code, frames, parameters, subject=subject))
+            plan = self.planned(code, frames, parameters, subject=subject)
+        return arrow(plan, subject, frames)
 
     def transform_range(self, code: SparkFunction | str, files: Mapping[str, TableFiles], cuts: Sequence[Cut]) -> Iterator[pa.Table]:
         """See `RangeEngine.transform_range`. The files are read and sorted once and kept in memory meanwhile."""
@@ -67,15 +68,8 @@ class SparkEngine:
 
     def job(self, code: SparkFunction | str, frames: Frames, files: Mapping[str, TableFiles], cuts: Sequence[Cut]) -> Iterator[pa.Table]:
         """Some windows as one job; when it fails, each by itself, so that the error names its window."""
-        plans = []
-        for place, cut in enumerate(cuts):
-            given = {name: between(frame, files[name].time, *cut.bounds[name]) for name, frame in frames.items()}
-            with translated(cut.subject, frames):
-                plan = self.planned(code, given, cut.parameters, subject=cut.subject)
-                plans.append(plan.select("*", lit(place).alias(PLACE)))
         try:
-            with translated(cuts[0].subject, frames):
-                found = arrow(united(plans))
+            found = arrow(united([self.placed(place, code, frames, files, cut) for place, cut in enumerate(cuts)]), cuts[0].subject, frames)
         except Invalid:
             if len(cuts) == 1:
                 raise
@@ -86,6 +80,12 @@ class SparkEngine:
         rows = found.drop_columns([PLACE])
         for place in range(len(cuts)):
             yield rows.filter(pa.array(places == place))
+
+    def placed(self, place: int, code: SparkFunction | str, frames: Frames, files: Mapping[str, TableFiles], cut: Cut) -> DataFrame:
+        """One window's plan, its rows marked by its place in the job."""
+        given = {name: between(frame, files[name].time, *cut.bounds[name]) for name, frame in frames.items()}
+        with translated(cut.subject, frames):
+            return self.planned(code, given, cut.parameters, subject=cut.subject).select("*", lit(place).alias(PLACE))
 
     def planned(self, code: SparkFunction | str, frames: Frames, parameters: Parameters, *, subject: str) -> DataFrame:
         """What the code makes of the frames, not yet run."""
@@ -139,9 +139,10 @@ def united(plans: Sequence[DataFrame]) -> DataFrame:
     return united(plans[:half]).unionByName(united(plans[half:]))
 
 
-def arrow(frame: DataFrame) -> pa.Table:
+def arrow(plan: DataFrame, subject: str, frames: Frames) -> pa.Table:
     """Run it."""
-    found: pa.Table = frame.toArrow()
+    with translated(subject, frames):
+        found: pa.Table = plan.toArrow()
     return found
 
 

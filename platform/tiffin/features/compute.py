@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tiffin.core.errors import Invalid, Unsupported, nearest
+from tiffin.core.errors import Invalid, PlatformError, Unsupported, nearest
 from tiffin.core.units import from_us, to_us
 from tiffin.engines.engine import Cut, Parameters, RangeEngine, TableFiles, find_engine
 from tiffin.features.arrow_values import to_arrow, to_values
@@ -28,6 +29,8 @@ __all__ = ["EVENT_TIME", "KEY_ARROW", "KEY_ENCODING", "KNOWN_AT", "ViewEngine", 
 
 EVENT_TIME, KNOWN_AT = "event_time", "known_at"
 INSTANT = pa.timestamp("us", tz="UTC")
+PLACE = "__window"  # no name that a team may declare begins like this
+TOGETHER = 64
 KEY_ENCODING = {"string": "str:32000", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64"}
 KEY_ARROW = {"string": pa.string(), "int8": pa.int8(), "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64()}
 
@@ -55,17 +58,27 @@ class ViewEngine:
         Args:
             rows: the view's tables, when they have been read already; files are then those of the same versions.
         """
+        results: Iterator[pa.Table]
         if not isinstance(self.engine, RangeEngine):
             found = rows or ViewRows.read(self.view, tables)
-            for window in windows:
-                yield self.compute(window, found.given(window), found.beside(window))
+            results = (self.transformed(window, found.given(window), found.beside(window)) for window in windows)
+            yield from self.finished(windows, results)
             return
         versions = ViewRows.pinned(self.view, tables) if rows is None else rows.versions
         with tempfile.TemporaryDirectory(prefix="tiffin-") as folder:
             files = staged(self.view, tables, versions, Path(folder))
             results = self.engine.transform_range(self.code, files, [cut(self.view, window) for window in windows])
-            for window, result in zip(windows, results, strict=True):
-                yield canonical_rows(self.view, window, result)
+            yield from self.finished(windows, results)
+
+    def finished(self, windows: Sequence[Window], results: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Results in their stored form, many at once; an error says in its context which partition it is about."""
+        for first in range(0, len(windows), TOGETHER):
+            some = windows[first : first + TOGETHER]
+            made = []
+            for window in some:
+                with about(window):
+                    made.append(next(results))
+            yield from canonical_all(self.view, some, made)
 
 
 def called(view: FeatureView) -> Callable[[Mapping[str, Any], Parameters], Any]:
@@ -90,16 +103,18 @@ def cut(view: FeatureView, window: Window) -> Cut:
 
 def staged(view: FeatureView, tables: TableStore, versions: Mapping[str, int], folder: Path) -> dict[str, TableFiles]:
     """The files of a view's tables, by the name that its code uses."""
-    if not isinstance(tables, StagesFiles):
+    # asked for by name: a store that wraps another one passes it on without having it
+    if not callable(getattr(tables, "local_files", None)):
         raise Unsupported(
             f"view {view.name!r} runs on {view.engine_name!r}, which reads tables by their files, and {tables!r} gives none",
             fix="use a table store that does, or another engine",
         )
+    store = cast("StagesFiles", tables)
     found = {}
     for one in (view.source, *view.inputs):
         copies = folder / one.table
         copies.mkdir()
-        found[one.table] = TableFiles(tables.local_files(one.name, version=versions[one.name], folder=copies), one.time)
+        found[one.table] = TableFiles(store.local_files(one.name, version=versions[one.name], folder=copies), one.time)
     return found
 
 
@@ -128,9 +143,41 @@ def subject_of(view: FeatureView, window: Window) -> str:
     return f"view {view.name!r}, partition {window.partition}" if window.partition else f"view {view.name!r}"
 
 
+@contextmanager
+def about(window: Window) -> Iterator[None]:
+    """Note in an error's context which partition it is about: a backfill is cut there."""
+    try:
+        yield
+    except PlatformError as err:
+        err.context.setdefault("partition", window.partition)
+        raise
+
+
+def canonical_all(view: FeatureView, windows: Sequence[Window], results: Sequence[pa.Table]) -> list[pa.Table]:
+    """`canonical_rows` of many windows in one go; when something is wrong, one by one, so that the error names its window."""
+    if all(result.schema.equals(results[0].schema) for result in results):
+        try:
+            return brought(view, windows, results)
+        except Invalid:
+            pass  # found again below, in its own window
+    found = []
+    for window, result in zip(windows, results, strict=True):
+        with about(window):
+            found.append(canonical_rows(view, window, result))
+    return found
+
+
 def canonical_rows(view: FeatureView, window: Window, result: pa.Table) -> pa.Table:
     """Check a transform's result and bring it to the stored form."""
-    subject = subject_of(view, window)
+    return brought(view, [window], [result])[0]
+
+
+def brought(view: FeatureView, windows: Sequence[Window], results: Sequence[pa.Table]) -> list[pa.Table]:
+    """Results of one schema in their stored form; errors speak of the first window."""
+    subject = subject_of(view, windows[0])
+    counts = [result.num_rows for result in results]
+    place = np.repeat(np.arange(len(windows)), counts)
+    result = results[0] if len(results) == 1 else pa.concat_tables(results)
     check_columns(view, result, subject)
     columns: dict[str, pa.Array] = {}
     for field in view.entity.fields:
@@ -138,10 +185,13 @@ def canonical_rows(view: FeatureView, window: Window, result: pa.Table) -> pa.Ta
     for feature in view.features:
         columns[feature.name] = feature_column(result[feature.name], feature.column, feature.type.arrow, subject)
         refuse_outside(feature, columns[feature.name], subject=subject)
-    columns[EVENT_TIME] = event_times(view, window, result, subject)
+    columns[EVENT_TIME] = event_times(view, windows, place, result, subject)
     delay_us = view.delay // timedelta(microseconds=1)
     columns[KNOWN_AT] = pc.add(columns[EVENT_TIME].cast(pa.int64()), delay_us).cast(INSTANT)
-    return sorted_rows(pa.table(columns), [*view.entity.key_names, EVENT_TIME], subject)
+    columns[PLACE] = pa.array(place)
+    whole = sorted_rows(pa.table(columns), [PLACE, *view.entity.key_names, EVENT_TIME], subject).drop_columns([PLACE])
+    ends = np.cumsum(counts)
+    return [whole.slice(int(end) - count, count) for end, count in zip(ends, counts, strict=True)]
 
 
 def check_columns(view: FeatureView, result: pa.Table, subject: str) -> None:
@@ -186,15 +236,18 @@ def feature_column(array: pa.ChunkedArray, column: Column, kind: pa.DataType, su
         raise Invalid(f"{subject}: {err.message}", fix=err.fix, context=err.context) from err
 
 
-def event_times(view: FeatureView, window: Window, result: pa.Table, subject: str) -> pa.Array:
+def event_times(view: FeatureView, windows: Sequence[Window], place: np.ndarray, result: pa.Table, subject: str) -> pa.Array:
     """The result's own event times, or the window's for every row.
 
     A row's facts are complete at its event time, so it lies in `(start, end]`: a row complete at the
     start belongs to the window before. Before a snapshot there is none: its rows may lie at the start.
+
+    Args:
+        place: `(rows,)` which of the windows a row is of.
     """
-    start, end = to_us(window.start), to_us(window.end)
+    start, end, usual = (np.array([to_us(one) for one in instants]) for instants in zip(*map(instants_of, windows), strict=True))
     if EVENT_TIME not in result.column_names:
-        us = np.full(result.num_rows, to_us(window.event_time), np.int64)
+        us = usual[place]
     else:
         column = Column(EVENT_TIME, "ts", nullable=False)
         try:
@@ -203,21 +256,25 @@ def event_times(view: FeatureView, window: Window, result: pa.Table, subject: st
             raise Invalid(f"{subject}: {err.message}", fix="give every row its event time, timestamp[us, tz=UTC]") from err
         assert isinstance(values, Values)
         us = values.data
-        refuse_times(
-            us, us > end, subject, f"at most the window's end {shown(end)}", "a row may use nothing after the window: drop later rows"
-        )
-        if window.partition:
-            first, fix = f"after the window's start {shown(start)}", "an earlier row belongs to an earlier partition"
-            refuse_times(us, us <= start, subject, first, fix)
+        last = f"at most the window's end {shown(int(end[0]))}"
+        refuse_times(us, us > end[place], subject, last, "a row may use nothing after the window: drop later rows")
+        if windows[0].partition:
+            first, fix = f"after the window's start {shown(int(start[0]))}", "an earlier row belongs to an earlier partition"
+            refuse_times(us, us <= start[place], subject, first, fix)
         else:
-            first, fix = f"at least the snapshot's start {shown(start)}", "choose an earlier start, or greatest(time, $start)"
-            refuse_times(us, us < start, subject, first, fix)
+            first, fix = f"at least the snapshot's start {shown(int(start[0]))}", "choose an earlier start, or greatest(time, $start)"
+            refuse_times(us, us < start[place], subject, first, fix)
     schema = view.row_schema
     ticks, rest = np.divmod(us - schema.epoch_us, schema.unit_us)
     unit = f"a whole multiple of {schema.unit_us} µs"
     refuse_times(us, rest != 0, subject, unit, f"round up to {unit}: event times are stored in that unit")
     refuse_times(us, (ticks < 0) | (ticks >= 2**32), subject, "in the range of the schema's unit", "use a coarser unit or a later epoch")
     return pa.array(us, pa.int64()).cast(INSTANT)
+
+
+def instants_of(window: Window) -> tuple[datetime, datetime, datetime]:
+    """Start, end, and the event time of rows that bring none."""
+    return window.start, window.end, window.event_time
 
 
 def refuse_times(us: np.ndarray, bad: np.ndarray, subject: str, allowed: str, fix: str) -> None:
@@ -236,7 +293,7 @@ def shown(us: int) -> str:
 
 
 def sorted_rows(table: pa.Table, by: Sequence[str], subject: str) -> pa.Table:
-    """Rows in the order of `by`, each combination once."""
+    """Rows in the order of `by`, each combination once; its first column says the window."""
     ordered = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in by])).combine_chunks()
     if ordered.num_rows > 1:
         same = None
@@ -248,11 +305,11 @@ def sorted_rows(table: pa.Table, by: Sequence[str], subject: str) -> pa.Table:
         if row >= 0:
             first = ordered.slice(row, 1).to_pylist()[0]
             found = ", ".join(
-                f"{name}={first[name].isoformat() if isinstance(first[name], datetime) else repr(first[name])}" for name in by
+                f"{name}={first[name].isoformat() if isinstance(first[name], datetime) else repr(first[name])}" for name in by[1:]
             )
             raise Invalid(
                 f"{subject}: found two rows for {found}, expected one per key and event time",
-                fix=f"group by {', '.join(by[:-1])}, or give the rows different event times",
+                fix=f"group by {', '.join(by[1:-1])}, or give the rows different event times",
                 context={"check": "keys_unique", "duplicates": int(pc.sum(same).as_py())},
             )
     return ordered

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tiffin.asof.join import key_codes, times_us
 from tiffin.asof.kernel import pick
-from tiffin.core.errors import Invalid, NotFound, PlatformError
+from tiffin.core.errors import Invalid, NotFound
 from tiffin.core.units import to_us
 from tiffin.features.arrow_values import to_values
 from tiffin.features.compute import EVENT_TIME, KEY_ENCODING, KNOWN_AT, ViewEngine, compute
@@ -69,13 +69,9 @@ def materialise(
     parts: list[pa.Table] = []
     made = 0
     results = ViewEngine(view).compute_all(windows, tables, rows)
-    for done, window in enumerate(windows, start=1):
-        try:
-            parts.append(next(results))
-        except PlatformError as err:
-            err.context.setdefault("partition", window.partition)  # a backfill is cut there
-            raise
-        made += parts[-1].num_rows
+    for done, part in enumerate(results, start=1):
+        parts.append(part)
+        made += part.num_rows
         progress(done, len(windows), made)
     data = pa.concat_tables(parts).combine_chunks()
     data = data.append_column(WRITTEN_AT, pa.array(np.full(data.num_rows, to_us(written_at), np.int64)).cast(INSTANT))

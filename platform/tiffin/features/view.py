@@ -93,7 +93,9 @@ class Online(Spec):
     ttl: Duration | None = None
     publish: Literal["daily", "hourly"] | None = Field(default=None, description="publish each new partition when it lands; None: by hand")
     freshness: Duration | None = Field(default=None, description="how old the newest published event time may get before the view is late")
-    layout: Layout = Field(default="plain", description="dense: rows of up to 64 bytes share hashes, half the memory for twice the server time")
+    layout: Layout = Field(
+        default="plain", description="dense: rows of up to 64 bytes share hashes, half the memory for twice the server time"
+    )
 
     def __init__(self, **fields: Any) -> None:
         # spelled out so that type checkers accept what pydantic reads: ttl="14d"
