@@ -15,6 +15,7 @@ from tiffin.storage.tables import Replaced
 from tiffin.training.table import TrainingTable, feature_column
 
 __all__ = [
+    "COMPLETE_TO",
     "arrow_columns",
     "limits_metadata",
     "model_metadata",
@@ -26,6 +27,8 @@ __all__ = [
 
 TIMES = (("event_time", "the instant at which the row's facts are complete"), ("known_at", "when the business could have had the row"))
 STAMPS = "timestamp[us, UTC]"
+COMPLETE_TO = "complete_to"
+"""Up to which event time an asset is complete."""
 ColumnShown = tuple[str, str, str, bool]
 """Name, type, description, nullable."""
 

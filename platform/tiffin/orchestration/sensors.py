@@ -19,6 +19,7 @@ from tiffin.orchestration.catalog import view_records
 from tiffin.orchestration.sensors_core import Decision, Landing, Notice, Rebuild, Upstream, decide
 from tiffin.orchestration.sensors_days import pack_days
 from tiffin.orchestration.sensors_memory import Memory
+from tiffin.orchestration.sensors_notices import LATE_SINCE, told_before
 from tiffin.training.model import Model
 from tiffin.training.table import TrainingTable
 
@@ -26,7 +27,6 @@ __all__ = ["SENSOR", "SEQUENCE", "UPSTREAM_RUNS", "UPTO", "follow_sensor", "sens
 
 SENSOR, SEQUENCE, UPTO = "tiffin/sensor", "tiffin/sequence", "tiffin/read_up_to"
 UPSTREAM_RUNS, LANDED_DAYS, CONSUMED = "tiffin/upstream_runs", "tiffin/landed_days", "tiffin/consumed_partitions"
-LATE_SINCE = "tiffin/late_since"
 EVERY_S = 30
 SETTLE_S = 600.0
 GRACE_S = 7200.0
@@ -47,11 +47,13 @@ def sensors_of(team: Team, specs: Sequence[Spec], catalog: Mapping[str, ViewReco
     Raises:
         NotFound: a pattern that no view has, with the nearest.
     """
-    records = {**catalog, **{f"{one.team}/{one.name}": one for one in view_records(team, specs)}}
     groups: dict[tuple[str, ...], list[TrainingTable]] = {}
     for spec in specs:
         if isinstance(spec, TrainingTable) and spec.after:
             groups.setdefault(tuple(sorted(spec.after)), []).append(spec)
+    if not groups:
+        return []
+    records = {**catalog, **{f"{one.team}/{one.name}": one for one in view_records(team, specs)}}
     found = []
     for after, tables in groups.items():
         targets = [table_path(team.name, table.name) for table in tables]
@@ -202,7 +204,8 @@ def landed(instance: dg.DagsterInstance, after: int, *, upto: int | None, before
 
 def result_of(context: dg.SensorEvaluationContext, decision: Decision, targets: Sequence[dg.AssetKey], *, name: str) -> dg.SensorResult:
     """A decision as Dagster takes it."""
-    events = [observed(one, name, decision.memory) for one in decision.notices if not told_before(context.instance, one)]
+    events = [observed(one, name, decision.memory) for one in decision.notices]
+    events = [one for one in events if not told_before(context.instance, one)]
     for one in events:
         context.log.warning(str(one.description))
     asked = [] if decision.rebuild is None else [request_of(decision.rebuild, targets, name=name)]
@@ -240,14 +243,3 @@ def observed(notice: Notice, name: str, memory: Memory) -> dg.AssetObservation:
         },
         tags={LATE_SINCE: notice.days[0]},
     )
-
-
-def told_before(instance: dg.DagsterInstance, notice: Notice) -> bool:
-    """Whether another sensor, or a tick whose memory was lost, has told the owner about this very day."""
-    key = dg.AssetKey(list(view_path(notice.refs[0])))
-    wanted = EventRecordsFilter(dg.DagsterEventType.ASSET_OBSERVATION, asset_key=key)
-    for record in instance.event_log_storage.get_event_records(wanted, limit=1):
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.is_asset_observation:
-            return event.asset_observation_data.asset_observation.tags.get(LATE_SINCE) == notice.days[0]
-    return False

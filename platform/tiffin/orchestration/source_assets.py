@@ -1,15 +1,19 @@
 """A raw table that this team lands."""
 
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
+from datetime import datetime
+from typing import NamedTuple
+
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid, nearest
 from tiffin.features.view import Source
 from tiffin.orchestration.asset_keys import source_path
 from tiffin.orchestration.failures import failures
-from tiffin.orchestration.metadata import arrow_columns, replaced_metadata
+from tiffin.orchestration.metadata import COMPLETE_TO, arrow_columns, replaced_metadata
 from tiffin.orchestration.metadata_page import Edges, Page
 from tiffin.orchestration.versions import source_version
 from tiffin.storage.layout import table_path as table_location
@@ -18,7 +22,15 @@ from tiffin.storage.tables import Replaced, TableStore
 __all__ = ["land", "source_asset"]
 
 
-def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> tuple[pa.Schema, Replaced]:
+class Landed(NamedTuple):
+    """A raw table as it was landed; `newest` is when its last row became known, None without rows."""
+
+    schema: pa.Schema
+    replaced: Replaced
+    newest: datetime | None
+
+
+def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> Landed:
     """Load the source and make it the whole content of its table; equal content commits nothing.
 
     Raises:
@@ -32,7 +44,8 @@ def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> t
             f"source {source.name!r}: load() gave no column {source.time!r}, which says when a row became known",
             fix=nearest(source.time, rows.column_names),
         )
-    return rows.schema, tables.replace(source.name, rows, partitions=None, attempt=attempt)
+    newest = pc.max(rows[source.time]).as_py()
+    return Landed(rows.schema, tables.replace(source.name, rows, partitions=None, attempt=attempt), newest)
 
 
 def source_asset(team: Team, source: Source, *, edges: Edges | None = None) -> dg.AssetsDefinition:
@@ -50,10 +63,12 @@ def source_asset(team: Team, source: Source, *, edges: Edges | None = None) -> d
     def raw(context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore]) -> dg.MaterializeResult[None]:
         watch = page.watch(context.instance)
         with failures():
-            schema, replaced = land(source, tables, attempt=context.run.run_id)
+            schema, replaced, newest = land(source, tables, attempt=context.run.run_id)
         cost = watch.metadata()
         content = f"{replaced.rows['']} rows, version {replaced.version}, {'changed now' if replaced.changed else 'as before'}"
         where = {"Delta table": f"`{table_location(source.name)}`", "Run": f"[{context.run.run_id[:8]}](/runs/{context.run.run_id})"}
+        if newest is not None:
+            cost[COMPLETE_TO] = dg.MetadataValue.timestamp(newest)
         shown = page.card(cost, fresh="landed by this run", content=content, where=where)
         return dg.MaterializeResult(
             metadata={**arrow_columns(schema), **replaced_metadata(replaced), **cost, **shown, "dagster/row_count": replaced.rows[""]},

@@ -25,7 +25,7 @@ from tiffin.orchestration.checks import sampled
 from tiffin.orchestration.checks_run import Judge, accepted_checks, view_check_specs
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.lineage import view_lineage
-from tiffin.orchestration.metadata import partition_metadata, replaced_metadata, view_columns
+from tiffin.orchestration.metadata import COMPLETE_TO, partition_metadata, replaced_metadata, view_columns
 from tiffin.orchestration.metadata_card import fresh
 from tiffin.orchestration.metadata_page import Edges, Page, in_bytes
 from tiffin.orchestration.partitions import partitions_definition
@@ -168,7 +168,11 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
         if cut is not None and (held := tables.contents(ref, version=replaced.version)):
             newest = view.window(max(held))
         columns = {view.source.table: rows.source.rows.column_names, **{name: one.rows.column_names for name, one in rows.inputs.items()}}
-        told = {**view_lineage(view, columns), **page.card(cost, **card_of(view, replaced, newest, now, ref, context.run.run_id))}
+        told = {
+            COMPLETE_TO: dg.MetadataValue.timestamp(newest.end),
+            **view_lineage(view, columns),
+            **page.card(cost, **card_of(view, replaced, newest, now, ref, context.run.run_id)),
+        }
         whole: dict[str, Any] = {}
         if cut is None:
             whole = {"dagster/row_count": replaced.rows[""], "digest": replaced.digests[""], **told}
