@@ -15,6 +15,7 @@ from tiffin.online.cluster import Cluster
 from tiffin.online.editions import Edition, LiveState
 from tiffin.online.keyed_rows import KeyedRows
 from tiffin.online.redis_store import RedisStore
+from tiffin.online.rocks import open_rocks
 from tiffin.online.store import Progress
 from tiffin.testing.online_store import RULES, Case, check_online_store, generated_cases, main
 from tiffin.wire.rows import pack
@@ -46,6 +47,19 @@ def three_nodes(tmp_path_factory):
 @pytest.mark.parametrize("case", SMALL_CASES, ids=lambda case: case.name)
 def test_the_redis_store_obeys_on_a_cluster_of_three(rule: str, case: Case, three_nodes) -> None:
     RULES[rule](RedisStore(Cluster(three_nodes.urls, shards=8), batch=500, pause_s=0), case)
+
+
+@pytest.fixture(scope="module")
+def rocks(tmp_path_factory):
+    store = open_rocks(tmp_path_factory.mktemp("rocks") / "store")
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("case", list(generated_cases(seed=7)), ids=lambda case: case.name)
+def test_the_rocksdb_store_obeys(rule: str, case: Case, rocks) -> None:
+    RULES[rule](rocks, case)
 
 
 def test_rows_from_a_folder_of_segments_are_checked_too(online, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

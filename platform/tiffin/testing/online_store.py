@@ -1,6 +1,6 @@
 """The conformance kit of `tiffin.online.store.OnlineStore`.
 
-Run it over a server: `python -m tiffin.testing.online_store URL [--seed N] [--cases DIR]`; it works on views of its own
+Run it over a store: `python -m tiffin.testing.online_store URL [--seed N] [--cases DIR]`; it works on views of its own
 under the team `conformance`. Every `*.segment` in DIR is a segment (`tiffin.wire.segments`) whose rows are used as well.
 """
 
@@ -20,9 +20,8 @@ from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Conflict, PlatformError
 from tiffin.online.editions import Edition, LiveState
 from tiffin.online.keyed_rows import KeyedRows
-from tiffin.online.redis import connect
-from tiffin.online.redis_store import RedisStore
 from tiffin.online.store import OnlineStore, Progress
+from tiffin.online.stores import open_store
 from tiffin.wire.encodings import Ragged, Values, strings
 from tiffin.wire.keys import encode_keys
 from tiffin.wire.rows import Packed, pack, split_rows, unpack
@@ -389,11 +388,11 @@ def check_online_store(store: OnlineStore, *, seed: int = 0, cases: Path | None 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 when the store conforms, 1 when it does not."""
     parser = argparse.ArgumentParser(prog="python -m tiffin.testing.online_store", description="Check an online store.")
-    parser.add_argument("url", help="redis:// URL of a publisher's user")
+    parser.add_argument("url", help="of a publisher: redis://, redis+cluster://, rocksdb:///folder, or a plug-in's")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generated cases")
     parser.add_argument("--cases", type=Path, default=None, help="folder of *.segment files")
     given = parser.parse_args(arguments)
-    problems = check_online_store(RedisStore(connect(given.url)), seed=given.seed, cases=given.cases)
+    problems = check_online_store(open_store(given.url), seed=given.seed, cases=given.cases)
     sys.stdout.write("\n".join([*problems, f"{len(problems)} broken rules"]) + "\n")
     return 1 if problems else 0
 
