@@ -12,6 +12,10 @@ LIBRARY = Path(__file__).parents[3] / "platform"
 HEAVY = ("pydantic", "pyarrow", "boto3", "deltalake", "duckdb", "dagster", "lightgbm", "tritonclient")
 LIGHT = (
     "tiffin.online.reader",
+    "tiffin.online.fast_source",
+    "tiffin.online.async_reader",
+    "tiffin.online.async_source",
+    "tiffin.online.cache",
     "tiffin.online.redis",
     "tiffin.online.views",
     "tiffin.wire.rows",

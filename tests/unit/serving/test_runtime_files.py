@@ -10,7 +10,7 @@ import pytest
 from tiffin.core.errors import NotFound
 from tiffin.serving.runtime_files import library_files, outside_imports
 
-STEPS = {"features": {"numpy", "redis"}, "preprocess": {"numpy"}, "model": {"numpy", "lightgbm"}, "postprocess": {"numpy"}}
+STEPS = {"features": {"numpy", "redis", "hiredis"}, "preprocess": {"numpy"}, "model": {"numpy", "lightgbm"}, "postprocess": {"numpy"}}
 
 
 @pytest.mark.parametrize("step", STEPS)
