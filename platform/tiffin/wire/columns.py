@@ -77,7 +77,7 @@ def ends(lengths: npt.NDArray[np.int64] | Mask) -> npt.NDArray[np.int64]:
     """Offsets of consecutive pieces: 0, then the running sum."""
     offsets = np.empty(len(lengths) + 1, dtype=np.int64)
     offsets[0] = 0
-    np.cumsum(lengths, out=offsets[1:])
+    np.add.accumulate(lengths, dtype=np.int64, out=offsets[1:])
     return offsets
 
 

@@ -275,6 +275,8 @@ def check_lengths(column: Column, form: Encoding, ragged: Ragged) -> None:
 
 def compose(column: Column, ragged: Ragged) -> Ragged:
     """Check UTF-8 and bring to NFC the rows that hold more than ASCII; the others are already both."""
+    if ragged.data.max(initial=0) < 0x80:
+        return ragged
     high = np.concatenate([[0], np.cumsum(ragged.data >= 0x80)])
     suspects = np.flatnonzero(high[ragged.offsets[1:]] - high[ragged.offsets[:-1]])
     changed: dict[int, bytes] = {}

@@ -260,11 +260,17 @@ def read_words(slot: Slot, head: Bytes, valid: Mask | None, rows: Longs | None) 
     vocabulary, stored = slot.form.vocabulary, slot.form.stored
     assert vocabulary is not None
     assert stored is not None
-    codes = np.ascontiguousarray(head[:, slot.at : slot.at + stored.itemsize]).view(stored).reshape(len(head))
-    if valid is not None:
-        codes = codes * valid
-    words, present = len(vocabulary.words), len(codes) if valid is None else int(np.count_nonzero(valid))
-    if int(codes.max(initial=0)) > words or np.count_nonzero(codes) != present:
-        bad = (codes > words) | ((codes == 0) & (np.ones(len(codes), dtype=np.bool_) if valid is None else valid))
-        refuse(bad, "code", lambda row: f"{codes[row]}, expected 1..{words}", column=slot.column.name, rows=rows)
-    return vocabulary.decode(codes, valid)
+    codes = head[:, slot.at : slot.at + stored.itemsize].view(stored)[:, 0]
+    picked = codes.copy() if valid is None else codes[valid]
+    words = len(vocabulary.words)
+    # code 0 wraps to the largest there is
+    if int((picked - stored.type(1)).max(initial=0)) >= words:
+        bad = (codes - stored.type(1)) >= words
+        refuse(
+            bad if valid is None else bad & valid,
+            "code",
+            lambda row: f"{codes[row]}, expected 1..{words}",
+            column=slot.column.name,
+            rows=rows,
+        )
+    return vocabulary.decode(picked, valid)

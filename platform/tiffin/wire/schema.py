@@ -60,6 +60,10 @@ class RowSchema:
     def __hash__(self) -> int:
         return self.hashed
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a hash of text is another one in every process: a copy makes its own
+        return RowSchema, (self.number, self.columns, self.unit_us, self.epoch_us)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON value that `from_json` reads back; its digest names the schema."""
         return {

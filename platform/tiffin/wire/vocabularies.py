@@ -122,19 +122,25 @@ class Vocabulary:
         )
 
     def decode(self, codes: npt.NDArray[np.unsignedinteger], valid: Mask | None) -> Ragged:
-        """Text of codes, none above the number of words; code 0 is the empty text of a null."""
-        rows, longest = len(codes), self.padded.shape[1]
-        if longest == 0 or rows == 0:
-            return Ragged(np.zeros(rows + 1, dtype=np.int64), np.zeros(0, dtype=np.uint8), valid)
-        whole = self.padded.view(f"V{longest}").reshape(-1)
-        if self.uniform:
+        """Text of codes.
+
+        Args:
+            codes: of the rows that are not null, each the code of a word.
+            valid: `(rows,)` which rows those are; None: all.
+        """
+        longest = self.padded.shape[1]
+        pieces = self.padded[codes] if longest == 0 else self.padded.view(f"V{longest}").reshape(-1).take(codes).view(np.uint8)
+        if not self.uniform:
+            pieces = pieces[self.inside.view(f"V{longest}").reshape(-1).take(codes).view(np.bool_)]
+            lengths = self.lengths.take(codes)
             if valid is None:
-                return Ragged(np.arange(rows + 1, dtype=np.int64) * longest, whole.take(codes).view(np.uint8), None)
-            offsets = ends(valid)
-            offsets *= longest
-            return Ragged(offsets, whole.take(codes[valid]).view(np.uint8), valid)
-        inside = self.inside.view(f"V{longest}").reshape(-1).take(codes).view(np.bool_)
-        return Ragged(ends(self.lengths.take(codes)), whole.take(codes).view(np.uint8)[inside], valid)
+                return Ragged(ends(lengths), pieces, None)
+            spread = np.zeros(len(valid), dtype=np.int64)
+            spread[valid] = lengths
+            return Ragged(ends(spread), pieces, valid)
+        offsets = np.arange(len(codes) + 1, dtype=np.int64) if valid is None else ends(valid)
+        offsets *= longest
+        return Ragged(offsets, pieces.reshape(-1), valid)
 
 
 def marks_of(cells: Bytes, factors: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

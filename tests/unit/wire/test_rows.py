@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +271,13 @@ def test_no_rows_are_rows_too():
 
     assert len(empty) == len(times) == 0
     assert all(len(column) == 0 for column in columns.values())
+
+
+def test_a_schema_from_another_process_is_the_same_schema():
+    elsewhere = RowSchema(3, SCHEMA.columns)
+    object.__setattr__(elsewhere, "hashed", hash(elsewhere) ^ 1)  # as another process hashes text
+
+    here = pickle.loads(pickle.dumps(elsewhere))
+
+    assert here == SCHEMA
+    assert hash(here) == hash(SCHEMA)
