@@ -141,9 +141,10 @@ def counting(edition: Edition, rows: Gathered) -> Plan[None]:
     acknowledged: int = yield Count(edition)
     if acknowledged != rows.rows:
         yield Discard(edition)
+        why = "the others are gone" if acknowledged < rows.rows else "an earlier attempt used batches of another size"
         raise Conflict(
-            f"view {edition.ref}: the online store acknowledges {acknowledged} rows where {rows.rows} were loaded",
-            fix="publish again: it starts afresh (an earlier attempt may have used batches of another size)",
+            f"view {edition.ref}: the online store acknowledges {acknowledged} of {rows.rows} rows: {why}",
+            fix="publish again: it starts afresh; if it happens twice, who else writes there?",
         )
 
 
