@@ -178,3 +178,49 @@ def test_the_driver_does_not_import_the_library() -> None:
     assert "tiffin" not in {
         line.split()[1].partition(".")[0] for line in PATH.read_text().splitlines() if line.startswith(("import ", "from "))
     }
+
+
+def test_with_latest_an_asset_is_complete_with_that_many_partitions(driver: ModuleType) -> None:
+    assets = make_assets(driver)
+    hours = key("network/carrier_delays")
+    assets[hours] = replace(assets[hours], partitions=8760, materialised=744)
+
+    assert driver.reasons(assets, latest=744) == {}
+    assert driver.reasons(assets, latest=745)[hours] == "1 of 745 partitions missing"
+    assert driver.reasons(assets)[hours] == "8016 of 8760 partitions missing"
+
+
+class OneAsset:
+    """A Dagster that holds one asset of six partitions, and notes what it is asked to run."""
+
+    def __init__(self, asset: Any) -> None:
+        self.asset, self.launched = asset, []
+
+    def wait_loaded(self, timeout_s: float) -> None:
+        pass
+
+    def assets(self) -> dict[tuple[str, ...], Any]:
+        return {self.asset.key: self.asset}
+
+    def partition_keys(self, at: tuple[str, ...]) -> list[str]:
+        return [f"2013-01-0{day}" for day in range(1, 7)]
+
+    def launch(self, assets: Any, partitions: Any) -> str:
+        self.launched.append(partitions)
+        return "run"
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        return {"runOrError": {"status": "SUCCESS"}, "logsForRun": {"cursor": None, "hasMore": False, "events": []}}
+
+
+@pytest.mark.parametrize(
+    ("latest", "first"), [pytest.param(None, "2013-01-01", id="all"), pytest.param(2, "2013-01-05", id="two"), (9, "2013-01-01")]
+)
+def test_the_range_that_is_launched_is_the_latest_one(driver: ModuleType, latest: int | None, first: str) -> None:
+    found = make_assets(driver)[key("network/carrier_delays")]
+    dagster = OneAsset(replace(found, partitions=6, materialised=0, made_at=None))
+
+    with driver.Progress() as progress:
+        driver.drive(dagster, progress, timeout_s=1, latest=latest)
+
+    assert [(asked[0], asked[-1]) for asked in dagster.launched] == [(first, "2013-01-06")]
