@@ -40,9 +40,9 @@ def indexed(prefix: bytes, rows: KeyedRows) -> bytes:
     matrix = rows.keys.matrix
     if matrix is None:
         names = [prefix + key for key in split_rows(rows.keys)]
-        return ZIPPED + zlib.compress(b"".join(len(name).to_bytes(4, "little") + name for name in names), 1)
+        return ZIPPED + zlib.compress(b"".join(len(name).to_bytes(4, "little") + name for name in names))
     steps = np.diff(matrix.T, axis=1, prepend=np.uint8(0))
-    return COLUMNS + zlib.compress(matrix.shape[1].to_bytes(4, "little") + steps.tobytes(), 1)
+    return COLUMNS + zlib.compress(matrix.shape[1].to_bytes(4, "little") + steps.tobytes())
 
 
 def all_buckets(first: int, end: int, step: int) -> bytes:

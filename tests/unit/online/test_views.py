@@ -76,6 +76,26 @@ def test_content_is_the_rows_and_not_the_watermark():
     assert Edition(**{**fields(EDITION), "view": "other"}).content != EDITION.content
 
 
+def test_another_way_to_keep_rows_is_another_content_and_no_extension():
+    for changes in ({"ttl_us": 6}, {"as_of_us": T0}, {"buckets": 3}):
+        other = Edition(**{**fields(EDITION), **changes})
+
+        assert other.content != EDITION.content
+        assert not other.extends(EDITION)
+    replayed = Edition(**{**fields(EDITION), "as_of_us": T0})
+    assert Edition(**{**fields(EDITION), "as_of_us": T0 + 1, "ttl_us": 7}).content == replayed.content
+
+
+@pytest.mark.parametrize("make", [pytest.param(POINTER, id="pointer"), pytest.param(LiveState(EDITION, None), id="state")])
+def test_the_bytes_of_the_first_version_decode(make):
+    held = json.loads(make.to_bytes())
+    old = {"v": 1, **{name: value for name, value in held.items() if name not in ("v", "buckets", "shards", "sequence")}}
+    if "current" in old:
+        old["current"] = {name: value for name, value in old["current"].items() if name not in ("life", "buckets", "shards")}
+
+    assert type(make).from_bytes(json.dumps(old).encode(), name="x") == make
+
+
 def test_an_edition_extends_only_its_own_beginning():
     base = Edition(**{**fields(EDITION), "deltas": ()})
     other = Edition(**{**fields(EDITION), "deltas": ("e" * 64, "d" * 64)})
