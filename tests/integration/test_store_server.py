@@ -97,6 +97,19 @@ def test_a_collection_that_slept_removes_nothing_of_what_was_published_since(onl
     assert other.count(live) == 900
 
 
+def test_rows_that_a_delta_added_are_collected_as_well(online: Online) -> None:
+    store = online.store()
+    live = publish(store, an_edition("added", "first"), rows_of(20))
+    store.apply(live.current, [rows_of(30, first=10)], expected=live, total=30, progress=silent)
+    for base in ("second", "third"):
+        publish(store, an_edition("added", base), rows_of(5))
+
+    removed = store.collect("races", "added", progress=silent)
+
+    assert removed == 40
+    assert names(online, live.current) == []
+
+
 def test_a_load_goes_on_after_its_line_was_cut(online: Online) -> None:
     rows, seen = rows_of(3000), []
     with proxied(online.server.port, cut_after=600) as proxy:
