@@ -97,7 +97,7 @@ class Doer:
     durable: Callable[[], None] = nothing_durable
     promote: Callable[[str], None] = nothing_promoted
     pace: Pace | None = field(default_factory=Pace)
-    asked_at: float = 0.0
+    began_at: float = field(default_factory=time.monotonic)
 
     def __call__(self, step: Step) -> Any:
         store = self.store
@@ -148,12 +148,13 @@ class Doer:
         def acknowledged(done: int, total: int) -> None:
             self.progress(done, total)
             now = time.monotonic()
-            if done < total and now - self.asked_at >= pace.every_s:
+            worked_s = now - self.began_at
+            if done < total and worked_s >= pace.every_s:
                 self.store.state(edition.team, edition.view)
-                self.asked_at = time.monotonic()
-                pause_s = pace.after(self.asked_at - now)
+                pause_s = pace.after(time.monotonic() - now, worked_s=worked_s)
                 if pause_s:
                     time.sleep(pause_s)
+                self.began_at = time.monotonic()
 
         return acknowledged
 

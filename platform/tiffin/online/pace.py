@@ -18,24 +18,29 @@ class Pace:
         patience: how many times the usual latency is still fine.
         slack_s: and how much longer than usual at least, so that noise does not count.
         first_s, longest_s: bounds of a pause.
+        share: a pause is never longer than this share of the time worked since the last one: on a machine that is
+            busy anyway a publication takes twice as long, not for ever.
         every_s: how often the question is asked.
     """
 
     patience: float = 3.0
-    slack_s: float = 0.001
+    slack_s: float = 0.002
     first_s: float = 0.002
     longest_s: float = 0.1
+    share: float = 1.0
     every_s: float = 0.02
     pause_s: float = field(init=False, default=0.0)
     usual_s: float = field(init=False, default=float("inf"))
 
-    def after(self, latency_s: float) -> float:
-        """The pause to make, given how long the question took just now.
+    def after(self, latency_s: float, *, worked_s: float) -> float:
+        """The pause to make, given how long the question took just now, and how long was worked since the last one.
 
         Example:
             >>> pace = Pace()
-            >>> [pace.after(latency) for latency in (0.001, 0.02, 0.02, 0.001, 0.001, 0.001)]
+            >>> [pace.after(latency, worked_s=1.0) for latency in (0.001, 0.02, 0.02, 0.001, 0.001, 0.001)]
             [0.0, 0.002, 0.004, 0.002, 0.001, 0.0]
+            >>> pace.after(0.02, worked_s=0.0005)
+            0.0005
         """
         self.usual_s = min(self.usual_s * 1.05, latency_s)
         if latency_s > max(self.patience * self.usual_s, self.usual_s + self.slack_s):
@@ -44,4 +49,4 @@ class Pace:
             self.pause_s /= 2
             if self.pause_s < self.first_s / 2:
                 self.pause_s = 0.0
-        return self.pause_s
+        return min(self.pause_s, worked_s * self.share)
