@@ -31,9 +31,9 @@ from assets.network.flights import load_flights
 from bench.report import interleaved, print_json, print_table
 from tiffin.embedded.dagster_server import EVENT_BATCHES, write_instance
 from tiffin.features.partitions import Window
+from tiffin.orchestration.definitions import team_assets
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.resource_keys import StackClock
-from tiffin.orchestration.view_assets import view_asset
 from tiffin.storage.delta import DeltaStore
 
 FIRST, LAST = date(2013, 1, 1), date(2013, 12, 31)
@@ -79,18 +79,16 @@ def plain_asset(source: str, target: Path) -> dg.AssetsDefinition:
     return plain
 
 
-def run(asset: dg.AssetsDefinition, folder: Path, resources: dict[str, Any]) -> None:
-    """One ranged run in process, on a new instance as `tiffin up` makes it: SQLite."""
-    write_instance(folder)
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
-        done = dg.materialize([asset], instance=instance, tags=RANGE, resources=resources)
-        assert done.success
+def run(asset: dg.AssetsDefinition, instance: dg.DagsterInstance, resources: dict[str, Any]) -> None:
+    """One ranged run in process."""
+    done = dg.materialize([asset], instance=instance, tags=RANGE, resources=resources)
+    assert done.success
 
 
-def competitors(store: DeltaStore, folder: Path) -> dict[str, Callable[[], object]]:
+def competitors(store: DeltaStore, folder: Path, instance: dg.DagsterInstance) -> dict[str, Callable[[], object]]:
     """Each makes its own table anew in every round."""
     source, turns = store.url("raw/flights"), itertools.count()
-    asset = view_asset(team, carrier_delays)
+    asset = next(one for one in team_assets(team, [carrier_delays]) if one.key.path[-1] == carrier_delays.name)
 
     def new() -> Path:
         made = folder / f"turn{next(turns)}"
@@ -99,11 +97,10 @@ def competitors(store: DeltaStore, folder: Path) -> dict[str, Callable[[], objec
 
     def tiffin() -> None:
         shutil.rmtree(folder / "tables" / "tables" / team.name, ignore_errors=True)
-        run(asset, new(), {"tables": store, "clock": StackClock(NOW), "io_manager": RefusingIOManager()})
+        run(asset, instance, {"tables": store, "clock": StackClock(NOW), "io_manager": RefusingIOManager()})
 
     def bare_in_dagster() -> None:
-        home = new()
-        run(plain_asset(source, home / "table"), home, {})
+        run(plain_asset(source, new() / "table"), instance, {})
 
     return {"tiffin": tiffin, "bare": lambda: bare(source, new() / "table"), "bare_in_dagster": bare_in_dagster}
 
@@ -119,7 +116,9 @@ def main() -> None:
     try:
         store = DeltaStore(str(folder / "tables"))
         store.replace("raw/flights", load_flights(), partitions=None)
-        ways = competitors(store, folder)
+        write_instance(folder / "dagster")  # as `tiffin up` makes it: SQLite
+        instance = dg.DagsterInstance.from_config(str(folder / "dagster"))
+        ways = competitors(store, folder, instance)
         year = bare(store.url("raw/flights"), folder / "compared")
         ways["tiffin"]()
         ours = store.read(REF, columns=["carrier", "partition"])
