@@ -10,6 +10,7 @@ import json
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ __all__ = ["LONGEST_WORD", "MOST_WORDS", "Vocabulary", "code_dtype", "vocabulary
 
 MOST_WORDS = 0xFFFF
 LONGEST_WORD = 255
+EIGHT = 8
+TRIES = 64
 GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
@@ -68,9 +71,11 @@ class Vocabulary:
         lengths: `(words + 1,)` bytes of each.
         inside: `(words + 1, longest)` bool: which bytes of `padded` are text.
         uniform: whether all words have one length.
-        marks: `(words,)` rising uint64, one per word; see `marks_of`.
-        codes: `(words,)` the code of each mark.
+        marks: `(words + 1,)` uint64, another one for every word; see `marks_of`. That of the null means nothing.
+        order: `(words,)` places of the words by rising mark.
         factors: what `marks_of` multiplies with.
+        table: codes by `slots_of` a mark, 0 where there is none; None for so many words that some would share a slot.
+        spin: what `slots_of` multiplies with.
     """
 
     words: tuple[str, ...]
@@ -79,8 +84,10 @@ class Vocabulary:
     inside: Mask
     uniform: bool
     marks: npt.NDArray[np.uint64]
-    codes: npt.NDArray[np.unsignedinteger]
+    order: Longs
     factors: npt.NDArray[np.uint64]
+    table: npt.NDArray[np.unsignedinteger] | None
+    spin: np.uint64
 
     def encode(self, column: str, found: Ragged) -> npt.NDArray[np.unsignedinteger]:
         """`(rows,)` codes of canonical text (NFC, compact, nulls empty); 0 where null.
@@ -90,27 +97,40 @@ class Vocabulary:
         """
         rows, longest = len(found), self.padded.shape[1]
         lengths = np.diff(found.offsets)
-        cells = np.zeros((rows, longest), dtype=np.uint8)
-        fits = lengths <= longest
-        if rows and (lengths == longest).all():
-            cells = found.data.reshape(rows, longest)
-        elif fits.all():
-            cells.reshape(-1)[spans(np.arange(rows, dtype=np.int64) * longest, lengths)] = found.data
+        picked = lengths if found.valid is None else lengths[found.valid]
+        if (picked == longest).all():
+            cells = found.data.reshape(len(picked), longest)
+        elif (picked <= longest).all():
+            cells = np.zeros((len(picked), longest), dtype=np.uint8)
+            cells.reshape(-1)[spans(np.arange(len(picked), dtype=np.int64) * longest, picked)] = found.data
         else:
-            self.refuse(column, found, int(np.argmin(fits)))
+            self.refuse(column, found, int(np.argmax(lengths > longest)))
         marks = marks_of(cells, self.factors)
-        place = np.minimum(np.searchsorted(self.marks, marks), len(self.marks) - 1)
-        codes = self.codes[place]
-        # equal marks do not yet say equal words
-        same = (self.padded[codes] == cells).all(axis=1) & (self.lengths[codes] == lengths)
-        if found.valid is not None:
-            codes = np.where(found.valid, codes, np.zeros((), codes.dtype))
-            same |= ~found.valid
+        codes = self.find(marks)
+        # a slot or a mark that fits does not yet say equal words; a text of up to 8 bytes is its mark
+        same = (codes != 0) & (self.lengths.take(codes) == picked) & (self.marks.take(codes) == marks)
+        if longest > EIGHT:
+            same &= (self.padded[codes] == cells).all(axis=1)
         if not same.all():
-            self.refuse(column, found, int(np.argmin(same)))
-        return codes
+            row = int(np.argmin(same))
+            self.refuse(column, found, row if found.valid is None else int(np.flatnonzero(found.valid)[row]))
+        if found.valid is None:
+            return codes
+        spread = np.zeros(rows, dtype=codes.dtype)
+        spread[found.valid] = codes
+        return spread
 
-    def refuse(self, column: str, found: Ragged, row: int) -> None:
+    def find(self, marks: npt.NDArray[np.uint64]) -> npt.NDArray[np.unsignedinteger]:
+        """The only code that each mark may have, or 0."""
+        if self.table is not None:
+            return self.table.take(slots_of(marks, self.spin))
+        place = np.searchsorted(self.marks[1:], marks, sorter=self.order)
+        found: npt.NDArray[np.unsignedinteger] = (self.order[np.minimum(place, len(self.words) - 1)] + 1).astype(
+            code_dtype(len(self.words))
+        )
+        return found
+
+    def refuse(self, column: str, found: Ragged, row: int) -> NoReturn:
         """Raise for a text that is no word."""
         text = found.data[found.offsets[row] : found.offsets[row + 1]].tobytes().decode(errors="replace")
         some = ", ".join(map(repr, self.words[:8])) + (", ..." if len(self.words) > 8 else "")
@@ -146,7 +166,7 @@ class Vocabulary:
 def marks_of(cells: Bytes, factors: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """One uint64 per zero-padded text: the text itself up to 8 bytes, else a sum of its multiplied eighths."""
     rows, width = cells.shape
-    wide = np.zeros((rows, 8 * len(factors)), dtype=np.uint8)
+    wide = np.zeros((rows, EIGHT * len(factors)), dtype=np.uint8)
     wide[:, :width] = cells
     eighths = wide.view("<u8")
     if len(factors) == 1:
@@ -156,6 +176,26 @@ def marks_of(cells: Bytes, factors: npt.NDArray[np.uint64]) -> npt.NDArray[np.ui
     mixed ^= mixed >> np.uint64(29)
     total: npt.NDArray[np.uint64] = np.add.reduce(mixed, axis=1)
     return total
+
+
+def slots_of(marks: npt.NDArray[np.uint64], spin: np.uint64) -> npt.NDArray[np.int64]:
+    """A place in a table of 2**16 for every mark."""
+    slots: npt.NDArray[np.int64] = ((marks * spin) >> np.uint64(48)).astype(np.int64)
+    return slots
+
+
+def table_of(
+    marks: npt.NDArray[np.uint64], dtype: np.dtype[np.unsignedinteger]
+) -> tuple[npt.NDArray[np.unsignedinteger] | None, np.uint64]:
+    """Codes by slot and the spin that gives every word a slot of its own: found at once for 255 words, hardly ever for 1,000."""
+    for salt in range(TRIES):
+        spin = np.uint64((int(GOLDEN) * (2 * salt + 1)) % 2**64)
+        slots = slots_of(marks[1:], spin)
+        if len(np.unique(slots)) == len(slots):
+            table = np.zeros(2**16, dtype=dtype)
+            table[slots] = np.arange(1, len(marks))
+            return table, spin
+    return None, GOLDEN
 
 
 @lru_cache(maxsize=256)
@@ -177,12 +217,12 @@ def vocabulary_of(text: str) -> Vocabulary:
     longest = int(lengths.max())
     padded = np.frombuffer(b"".join(piece.ljust(longest, b"\0") for piece in pieces), dtype=np.uint8).reshape(len(pieces), longest)
     for salt in itertools.count():
-        factors = (np.arange(1, max(2, 1 - (-longest // 8)), dtype=np.uint64) + np.uint64(salt)) * GOLDEN | np.uint64(1)
-        marks = marks_of(padded[1:], factors)
-        order = np.argsort(marks, kind="stable")
-        if len(np.unique(marks)) == len(marks):  # else two words share a mark: other factors
+        factors = (np.arange(1, max(2, 1 - (-longest // EIGHT)), dtype=np.uint64) + np.uint64(salt)) * GOLDEN | np.uint64(1)
+        marks = marks_of(padded, factors)
+        if len(np.unique(marks[1:])) == len(words):  # else two words share a mark: other factors
             break
-    codes = (order + 1).astype(code_dtype(len(words)))
     inside = np.arange(longest) < lengths[:, None]
     uniform = bool((lengths[1:] == longest).all())
-    return Vocabulary(tuple(words), padded, lengths, inside, uniform, marks[order], codes, factors)
+    return Vocabulary(
+        tuple(words), padded, lengths, inside, uniform, marks, np.argsort(marks[1:]), factors, *table_of(marks, code_dtype(len(words)))
+    )
