@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -57,6 +58,7 @@ class Entity(Spec):
         return EntityRecord(name=self.name, keys=self.fields)
 
 
+@lru_cache(maxsize=1024)  # asked for ten times a view while a location loads
 def parse_key(text: str) -> tuple[KeyField, ...]:
     """`"carrier: string, origin: string"` → key fields."""
     fields: list[KeyField] = []

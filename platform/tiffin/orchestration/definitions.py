@@ -16,11 +16,13 @@ from tiffin.orchestration.asset_keys import AssetPath, deployment_path, model_pa
 from tiffin.orchestration.backfill_sensor import retry_sensor
 from tiffin.orchestration.catalog import edges_of, read_catalog, read_edges, resolve_views
 from tiffin.orchestration.deployment_assets import deployment_asset
+from tiffin.orchestration.metadata_card import standing_on
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.online_assets import online_asset
 from tiffin.orchestration.publish_sensor import publish_sensors
 from tiffin.orchestration.resource_keys import REQUIRED
 from tiffin.orchestration.sensors import sensors_of
+from tiffin.orchestration.sensors_lateness import late_sensors
 from tiffin.orchestration.source_assets import source_asset
 from tiffin.orchestration.training_assets import model_asset, table_asset
 from tiffin.orchestration.view_assets import view_asset
@@ -43,16 +45,18 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
     """
     distinct(team, specs)
     known = {} if catalog is None else read_catalog(catalog)
-    edges = {**({} if catalog is None else read_edges(catalog)), **edges_of(team, specs)}
+    edges = standing_on({**({} if catalog is None else read_edges(catalog)), **edges_of(team, specs)})
+    times = owners_times(specs)
     found: list[dg.AssetsDefinition] = []
     for spec in specs:
         match spec:
             case Source():
                 found.append(source_asset(team, spec, edges=edges))
             case FeatureView():
-                found.append(view_asset(team, spec, owners_time=owners_time(specs, spec.source), edges=edges))
+                record = spec.record(team=team.name, owner=team.owner)
+                found.append(view_asset(team, spec, record, owners_time=times.get(spec.source.name), edges=edges))
                 if spec.online is not None:
-                    found.append(online_asset(team, spec, edges=edges))
+                    found.append(online_asset(team, spec, record, edges=edges))
             case TrainingTable():
                 found.append(table_asset(team, spec, resolve_views(spec, team=team, catalog=known), edges=edges))
             case Model():
@@ -64,10 +68,10 @@ def team_assets(team: Team, specs: Sequence[Spec], *, catalog: Path | None = Non
     return found
 
 
-def owners_time(specs: Sequence[Spec], source: Source) -> str | None:
-    """The time column that a team declares where it lands the source; None for another team's source."""
-    landed = [spec.time for spec in specs if isinstance(spec, Source) and spec.name == source.name and spec.load is not None]
-    return landed[0] if landed else None
+def owners_times(specs: Sequence[Spec]) -> dict[str, str]:
+    """By source that the team lands, the time column that it declares; another team's source is not among them."""
+    landed = [spec for spec in specs if isinstance(spec, Source) and spec.load is not None]
+    return {spec.name: spec.time for spec in reversed(landed)}
 
 
 def listed(team: Team, specs: Sequence[Spec], needed: TrainingTable | Model, *, wanted_by: str) -> None:
@@ -139,12 +143,14 @@ def team_definitions(
             fix="pass resources=stack_resources(), or bind every name in tiffin.orchestration.resource_keys.REQUIRED",
         )
     assets = [*team_assets(team, specs, catalog=catalog), *others]
-    check_depth(team, assets)
+    if others:  # specs alone make no chain of more than five
+        check_depth(team, assets)
     return dg.Definitions(
         assets=assets,
         sensors=[
             retry_sensor(),
             *publish_sensors(team, specs),
+            *late_sensors(team, specs),
             *sensors_of(team, specs, {} if catalog is None else read_catalog(catalog)),
             *sensors,
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-__all__ = ["card", "fresh", "lasting", "would_break"]
+__all__ = ["card", "downstream_of", "fresh", "lasting", "standing_on", "would_break"]
 
 
 def would_break(ref: str, edges: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -18,11 +18,25 @@ def would_break(ref: str, edges: Mapping[str, Sequence[str]]) -> tuple[str, ...]
         >>> would_break("raw/flights", {"net/delays": ["raw/flights"], "eta/table": ["net/delays"], "eta/eta": ["eta/table"]})
         ('net/delays', 'eta/table', 'eta/eta')
     """
-    found: list[str] = []
+    return downstream_of(ref, standing_on(edges))
+
+
+def standing_on(edges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The same edges the other way round: by asset what directly stands on it."""
+    found: dict[str, list[str]] = {}
+    for one, stands_on in edges.items():
+        for upstream in stands_on:
+            found.setdefault(upstream, []).append(one)
+    return found
+
+
+def downstream_of(ref: str, standing: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """`would_break` over edges that were turned round once for many questions."""
+    found: dict[str, None] = {}
     level = [ref]
     while level:
-        level = sorted({one for one, stands_on in edges.items() if one not in found and one != ref and set(stands_on) & set(level)})
-        found += level
+        level = sorted({one for upstream in level for one in standing.get(upstream, ()) if one not in found and one != ref})
+        found |= dict.fromkeys(level)
     return tuple(found)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 
 from tiffin.compute.team import Team
-from tiffin.orchestration.metadata_card import card, would_break
+from tiffin.orchestration.metadata_card import card, downstream_of
 from tiffin.orchestration.metadata_cost import Stopwatch, spent_before
 
 __all__ = ["Edges", "Page", "in_bytes", "landed_by"]
 
 Edges = Mapping[str, Sequence[str]]
-"""By asset (`"team/name"`) what it directly stands on, of all teams; see `catalog.edges_of`."""
+"""By asset (`"team/name"`) what directly stands on it, of all teams; see `metadata_card.standing_on`."""
 RUNS_SHOWN = 10
 
 
@@ -27,13 +27,18 @@ class Page:
     key: dg.AssetKey
     what: str
     owner: str
-    breaks: tuple[str, ...]
+    edges: Edges
     price_usd_per_h: float | None
 
     @classmethod
     def of(cls, team: Team, path: Sequence[str], what: str, edges: Edges | None) -> Page:
         """The page of one of a team's assets."""
-        return cls(dg.AssetKey(list(path)), what, team.owner, would_break("/".join(path), edges or {}), team.price_usd_per_h)
+        return cls(dg.AssetKey(list(path)), what, team.owner, edges or {}, team.price_usd_per_h)
+
+    @property
+    def breaks(self) -> tuple[str, ...]:
+        """Everything that stands on the asset, nearest first; looked up when a step wants to show it."""
+        return downstream_of("/".join(self.key.path), self.edges)
 
     def watch(self, instance: dg.DagsterInstance, *, now_s: Callable[[], float] = time.monotonic) -> Stopwatch:
         """Begin to count the step's seconds, on top of all earlier steps' ones."""

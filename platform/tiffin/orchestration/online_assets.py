@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -14,8 +15,9 @@ from tiffin.compute.team import Team
 from tiffin.core.errors import Conflict, NotFound
 from tiffin.core.units import from_us, parse_instant, to_us
 from tiffin.features.offline import latest_rows, read_view, to_online
-from tiffin.features.view import FeatureView
+from tiffin.features.view import FeatureView, Online
 from tiffin.manifests.records import GenerationRecord, ViewRecord
+from tiffin.online.judge import Limits
 from tiffin.online.publisher import Published, publish_delta, publish_generation
 from tiffin.online.store import OnlineStore
 from tiffin.orchestration.asset_keys import online_path, view_path
@@ -56,6 +58,7 @@ class Publisher:
     dev: ObjectStore
     store: OnlineStore
     promotions: Promotions
+    limits: Limits | None = None
 
     def publish(self, decided: Publication, current: GenerationRecord | None, *, version: int | None) -> Published:
         """The rows of a table version, in the way that was decided.
@@ -89,7 +92,7 @@ class Publisher:
         def once() -> Published:
             if decided.delta and current is not None:
                 return publish_delta(self.record, current=current, **given)
-            return publish_generation(self.record, **given)
+            return publish_generation(self.record, **given, limits=self.limits)
 
         try:
             return once()
@@ -183,10 +186,27 @@ def card_of(published: Published, *, as_of: datetime, promised: timedelta | None
     }
 
 
+def limits_of(view: FeatureView) -> Limits | None:
+    """What a whole generation must keep to, as the view declares it; None when it declares nothing."""
+    ranges = {
+        feature.name: (feature.expect.low, feature.expect.high)
+        for feature in view.features
+        if feature.expect is not None and (feature.expect.low, feature.expect.high) != (None, None)
+    }
+    online = view.online or Online()
+    if not ranges and online.fewest_rows_share is None and online.null_rate_rise is None:
+        return None
+    return Limits(fewest_rows_share=online.fewest_rows_share, null_rate_rise=online.null_rate_rise, ranges=ranges)
+
+
 def landing_condition(view: FeatureView) -> dg.AutomationCondition[Any] | None:
     """Publish when partitions landed, once for all that landed together, and never beside a run that still writes."""
-    if view.online is None or view.online.publish is None:
-        return None
+    return None if view.online is None or view.online.publish is None else when_landed()
+
+
+@cache
+def when_landed() -> dg.AutomationCondition[Any]:
+    """One object for all views: making it takes longer than the asset's own spec."""
     landed = dg.AutomationCondition.any_deps_updated().since_last_handled()
     return landed & ~dg.AutomationCondition.any_deps_in_progress() & ~dg.AutomationCondition.in_progress()
 
@@ -198,9 +218,8 @@ def freshness_policy(view: FeatureView) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=view.online.freshness)
 
 
-def online_asset(team: Team, view: FeatureView, *, edges: Edges | None = None) -> dg.AssetsDefinition:
+def online_asset(team: Team, view: FeatureView, record: ViewRecord, *, edges: Edges | None = None) -> dg.AssetsDefinition:
     """`<team>/<view>_online`, unpartitioned: it stands on all partitions that there are."""
-    record = view.record(team=team.name, owner=team.owner)
     ref = f"{team.name}/{view.name}"
     key = dg.AssetKey(list(online_path(ref)))
     page = Page.of(team, online_path(ref), f"The current online edition of {ref}.", edges)
@@ -212,7 +231,7 @@ def online_asset(team: Team, view: FeatureView, *, edges: Edges | None = None) -
         group_name=team.name,
         owners=[team.owner],
         kinds={"redis"},
-        code_version=view_version(view),
+        code_version=view_version(record),
         description=f"The current online edition of {ref}.",
         metadata={
             "ttl_s": None if record.ttl_us is None else record.ttl_us / 1e6,
@@ -245,7 +264,7 @@ def online_asset(team: Team, view: FeatureView, *, edges: Edges | None = None) -
                 view, record, as_of=as_of, frozen=frozen, tables=tables, version=version, prod=prod_objects, last=last
             )
             context.log.info(f"publishing a {'delta' if decided.delta else 'whole generation'}: {decided.why}")
-            publisher = Publisher(record, as_of, frozen, tables, dev_objects, online_store, promotions)
+            publisher = Publisher(record, as_of, frozen, tables, dev_objects, online_store, promotions, limits_of(view))
             published = publisher.publish(decided, current, version=version)
         yield from freshness_results(view, from_us(published.record.watermark_us), now=as_of, owner=team.owner)
         cost = watch.metadata()

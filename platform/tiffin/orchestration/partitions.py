@@ -7,6 +7,7 @@ is decided by the library, from the view's TTL and the labels' period.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 import dagster as dg
 
@@ -19,6 +20,7 @@ DAY = timedelta(days=1)
 MOST_KEYS = 400
 
 
+@lru_cache(maxsize=1024)  # views of one cut share one object: Dagster then compares and describes it once
 def partitions_definition(cut: Partitions) -> dg.TimeWindowPartitionsDefinition | None:
     """Daily or hourly partitions in UTC, the last day included; None for a snapshot."""
     if isinstance(cut, Snapshot):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tiffin.core.digests import digest_json
-from tiffin.features.view import FeatureView, Source
+from tiffin.features.view import Source
 from tiffin.manifests.records import ViewRecord
 from tiffin.serving.deployment import Deployment
 from tiffin.training.model import Model
@@ -35,9 +35,9 @@ def source_version(source: Source) -> str:
     return short(digest_json([source.name, source.time, module_source(source.load)]))
 
 
-def view_version(view: FeatureView) -> str:
+def view_version(record: ViewRecord) -> str:
     """The view's definition: transform or SQL, source, columns, times."""
-    return short(view.definition)
+    return short(record.definition)
 
 
 def table_version(table: TrainingTable, views: Mapping[str, ViewRecord]) -> str:

@@ -18,6 +18,7 @@ from tiffin.features.offline import materialise
 from tiffin.features.partitions import Window
 from tiffin.features.source_rows import ViewRows
 from tiffin.features.view import FeatureView
+from tiffin.manifests.records import ViewRecord
 from tiffin.orchestration.asset_keys import source_path, view_path
 from tiffin.orchestration.backfill_progress import Meter
 from tiffin.orchestration.backfill_sensor import keep_backfill_waiting
@@ -85,10 +86,13 @@ def leakage_result(finding: LeakageFinding | None, checked: int) -> dg.AssetChec
     )
 
 
-def view_asset(team: Team, view: FeatureView, *, owners_time: str | None = None, edges: Edges | None = None) -> dg.AssetsDefinition:
+def view_asset(
+    team: Team, view: FeatureView, record: ViewRecord, *, owners_time: str | None = None, edges: Edges | None = None
+) -> dg.AssetsDefinition:
     """`<team>/<view>`: Delta partitions. Nothing is written by a run of which a check fails.
 
     Args:
+        record: of the view, compiled.
         owners_time: see `find_leak`.
         edges: what stands on what, for the card.
     """
@@ -96,7 +100,7 @@ def view_asset(team: Team, view: FeatureView, *, owners_time: str | None = None,
     key = dg.AssetKey(list(view_path(ref)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy is beta; dagster is pinned
-        return declared(team, view, ref, key, owners_time, Page.of(team, view_path(ref), view.description, edges))
+        return declared(team, view, record, key, owners_time, Page.of(team, view_path(ref), view.description, edges))
 
 
 def card_of(view: FeatureView, replaced: Replaced, newest: Window, now: datetime, ref: str, run_id: str) -> dict[str, Any]:
@@ -112,9 +116,11 @@ def card_of(view: FeatureView, replaced: Replaced, newest: Window, now: datetime
     }
 
 
-def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_time: str | None, page: Page) -> dg.AssetsDefinition:
+def declared(
+    team: Team, view: FeatureView, record: ViewRecord, key: dg.AssetKey, owners_time: str | None, page: Page
+) -> dg.AssetsDefinition:
     """The asset itself."""
-    record = view.record(team=team.name, owner=team.owner)
+    ref = key.to_user_string()
     cut = partitions_definition(view.partitions)
 
     @dg.asset(
@@ -125,7 +131,7 @@ def declared(team: Team, view: FeatureView, ref: str, key: dg.AssetKey, owners_t
         group_name=team.name,
         owners=[team.owner],
         kinds={"sql" if view.sql is not None else "python", "duckdb" if view.sql is not None else "arrow", "deltalake"},
-        code_version=view_version(view),
+        code_version=view_version(record),
         description=view.description or None,
         metadata={**view_columns(view), "entity": view.entity.name, "view_record": record.address},
         check_specs=[

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from tiffin.features import Entity, Feature, Int32, Source, Window, daily, feature_view
-from tiffin.orchestration.definitions import owners_time
+from tiffin.orchestration.definitions import owners_times
 from tiffin.orchestration.view_assets import find_leak
 
 DAY = datetime(2013, 2, 8, tzinfo=UTC)
@@ -41,7 +41,7 @@ def make_view(source: Source):
 
 def leak_of(source: Source):
     window = Window(start=DAY, end=DAY + timedelta(days=1))
-    return find_leak(make_view(source), [window], landed_flights(), owners_time=owners_time([LANDED], source))
+    return find_leak(make_view(source), [window], landed_flights(), owners_time=owners_times([LANDED]).get(source.name))
 
 
 def test_a_feature_of_arrivals_after_its_windows_end_is_caught() -> None:
@@ -56,4 +56,4 @@ def test_the_same_feature_by_the_owners_time_is_honest() -> None:
 
 
 def test_another_teams_source_has_no_owner_here() -> None:
-    assert owners_time([], SCHEDULED) is None
+    assert owners_times([SCHEDULED]) == {}

@@ -1,0 +1,177 @@
+"""How long a code location of 5,000 assets takes to load: our specs beside plain Dagster assets of the same shape.
+
+    make bench BENCH=load_assets        or        python -m bench.load_assets --assets 500 --rounds 2
+
+Both go the whole way that a code server goes: declare, build the repository, load every definition, make the snapshot that
+the webserver gets. The plain assets have the same keys, edges, partitions, owners, kinds, metadata, checks and schedules as
+ours; they are given ready values where ours compute them (columns, digests of code, records).
+"""
+
+# no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
+import argparse
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from dagster._core.remote_representation.external_data import RepositorySnap
+
+from bench.report import interleaved, print_json, print_table
+from tests.dagster_parts import Absent
+from tiffin.compute import Team
+from tiffin.features import Entity, Feature, FeatureView, Float32, Int32, Online, Source, Window, daily, feature_view
+from tiffin.online.store import OnlineStore
+from tiffin.orchestration.definitions import team_definitions
+from tiffin.orchestration.online_assets import PublishConfig
+from tiffin.orchestration.resource_keys import REQUIRED, ProdReader, Promotions, StackClock
+from tiffin.storage.objects import ObjectStore
+from tiffin.storage.tables import TableStore
+
+TEAM = Team("many", owner="team:many")
+FLIGHTS = Source("raw/flights", time="landed_at", load=lambda: pa.table({}))
+CARRIER = Entity("carrier", key="carrier: string, origin: string")
+RESOURCES = {name: Absent(name) for name in REQUIRED}
+SQL = "select carrier, origin, count(*)::int as flights_{n}, avg(arr_delay)::float as delay_{n} from flights group by carrier, origin"
+
+
+def counted(rows: pa.Table, window: Window) -> pa.Table:
+    """What every Python view of the benchmark shares: teams reuse functions."""
+    return rows.group_by(["carrier", "origin"]).aggregate([([], "count_all"), ("arr_delay", "mean")])
+
+
+def views(count: int) -> list[FeatureView]:
+    """As teams declare them: half in SQL, half in Python; two features, a year of days, served online."""
+    found: list[FeatureView] = []
+    for number in range(count):
+        given: dict[str, Any] = {
+            "name": f"view_{number}",
+            "entity": CARRIER,
+            "source": FLIGHTS,
+            "features": [Feature(f"flights_{number}", Int32()), Feature(f"delay_{number}", Float32(step=0.01))],
+            "partitions": daily("2013-01-01", "2013-12-31"),
+            "lookback": "7d",
+            "online": Online(ttl="14d", publish="daily", freshness="30h"),
+            "description": f"View {number}.",
+        }
+        found.append(feature_view(**given, sql=SQL.format(n=number)) if number % 2 else feature_view(**given)(counted))
+    return found
+
+
+def ours(count: int) -> dg.Definitions:
+    """Specs, and what a code location makes of them."""
+    return team_definitions(TEAM, FLIGHTS, *views(count // 2), resources=RESOURCES)
+
+
+def shape(asset: dg.AssetsDefinition) -> dict[str, Any]:
+    """All that one of our assets declares, as arguments of `dg.asset`."""
+    [spec] = asset.specs
+    return {
+        "key": spec.key,
+        "deps": list(spec.deps),
+        "partitions_def": asset.partitions_def,
+        "backfill_policy": asset.backfill_policy,
+        "group_name": spec.group_name,
+        "owners": list(spec.owners),
+        "kinds": {tag.rpartition("/")[2] for tag in spec.tags if tag.startswith("dagster/kind/")},
+        "code_version": spec.code_version,
+        "description": spec.description,
+        "metadata": dict(spec.metadata),
+        "check_specs": list(asset.check_specs),
+        "automation_condition": spec.automation_condition,
+        "freshness_policy": spec.freshness_policy,
+    }
+
+
+def stock(shapes: list[dict[str, Any]], sensors: list[Any]) -> dg.Definitions:
+    """The same assets written in plain Dagster, with the same resources and run configuration."""
+    found = [(plain_online if one["key"].path[-1].endswith("_online") else plain_offline)(one) for one in shapes]
+    return dg.Definitions(assets=found, sensors=sensors, resources=RESOURCES, executor=dg.in_process_executor)
+
+
+def plain_offline(shape: dict[str, Any]) -> dg.AssetsDefinition:
+    """Writes a table."""
+
+    @dg.asset(**shape)
+    def offline(
+        context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        yield dg.MaterializeResult()
+
+    return offline
+
+
+def plain_online(shape: dict[str, Any]) -> dg.AssetsDefinition:
+    """Publishes."""
+
+    @dg.asset(**shape)
+    def online(
+        context: dg.AssetExecutionContext,
+        config: PublishConfig,
+        dev_objects: dg.ResourceParam[ObjectStore],
+        prod_objects: dg.ResourceParam[ProdReader],
+        tables: dg.ResourceParam[TableStore],
+        online_store: dg.ResourceParam[OnlineStore],
+        promotions: dg.ResourceParam[Promotions],
+        clock: dg.ResourceParam[StackClock],
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        yield dg.MaterializeResult()
+
+    return online
+
+
+def loaded(definitions: dg.Definitions) -> int:
+    """What a code server does with it; the number of assets in the snapshot."""
+    repository = definitions.get_repository_def()
+    repository.load_all_definitions()
+    return len(RepositorySnap.from_def(repository).asset_nodes)
+
+
+def collected(load: Callable[[], int]) -> Callable[[], int]:
+    """Garbage of the competitor before is collected before the clock starts to matter."""
+
+    def run() -> int:
+        gc.collect()
+        return load()
+
+    return run
+
+
+def shapes_of(definitions: dg.Definitions) -> Iterator[dict[str, Any]]:
+    """Of every asset."""
+    for asset in definitions.assets or ():
+        assert isinstance(asset, dg.AssetsDefinition)
+        yield shape(asset)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--assets", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    template = ours(options.assets)
+    shapes, sensors = list(shapes_of(template)), list(template.sensors or ())
+    counts = {"tiffin": loaded(template), "stock": loaded(stock(shapes, sensors))}
+    assert counts["tiffin"] == counts["stock"], counts
+    times = interleaved(
+        {
+            "tiffin": collected(lambda: loaded(ours(options.assets))),
+            "stock": collected(lambda: loaded(stock(shapes, sensors))),
+        },
+        rounds=options.rounds,
+    )
+    rows = [[name, f"{one.wall:.2f}", f"{one.cpu:.2f}", f"{one.cpu / times['stock'].cpu:.2f}"] for name, one in times.items()]
+    print_table(f"loading {counts['tiffin']} assets", ["", "wall s", "CPU s", "CPU over stock"], rows)
+    figures = {
+        "load_over_stock": times["tiffin"].cpu / times["stock"].cpu,
+        "load_wall_over_stock": times["tiffin"].wall / times["stock"].wall,
+        "load_s": times["tiffin"].wall,
+    }
+    detail = {"assets": counts["tiffin"], "rounds": options.rounds, "stock_s": times["stock"].wall, "stock_cpu_s": times["stock"].cpu}
+    print_json("load_assets", figures=figures, detail=detail, packages=["dagster", "tiffin"])
+
+
+if __name__ == "__main__":
+    main()
