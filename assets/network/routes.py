@@ -22,6 +22,7 @@ route_delays = feature_view(
     partitions=YEAR,
     lookback="14d",
     delay="30m",
+    engine="spark",
     online=Online(ttl="28d", publish="daily", freshness="30h"),
     features=[
         Feature("flights_14d", Int16(), description="flights that landed or were cancelled"),
@@ -29,7 +30,7 @@ route_delays = feature_view(
         Feature("air_time_mean_14d", MINUTES, description="minutes in the air"),
         Feature("late_share_14d", SHARE, description="arrivals more than 30 minutes late, of all arrivals"),
     ],
-    # means of whole numbers: sums are exact, so the order in which an engine adds does not matter
+    # means of whole numbers: sums are exact, so Spark and DuckDB give the same bits in whatever order they add
     sql="""
         select
             origin,
