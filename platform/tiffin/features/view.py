@@ -97,6 +97,19 @@ class Online(Spec):
         default="plain", description="dense: rows of up to 64 bytes share hashes, half the memory for twice the server time"
     )
 
+    fewest_rows_share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="a generation with a smaller share of the live one's rows is refused",
+    )
+    null_rate_rise: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="how far a feature's share of nulls may rise above the live generation's",
+    )
+
     def __init__(self, **fields: Any) -> None:
         # spelled out so that type checkers accept what pydantic reads: ttl="14d"
         super().__init__(None, **fields)

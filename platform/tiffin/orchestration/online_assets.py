@@ -188,11 +188,8 @@ def card_of(published: Published, *, as_of: datetime, promised: timedelta | None
 
 def limits_of(view: FeatureView) -> Limits | None:
     """What a whole generation must keep to, as the view declares it; None when it declares nothing."""
-    ranges = {
-        feature.name: (feature.expect.low, feature.expect.high)
-        for feature in view.features
-        if feature.expect is not None and (feature.expect.low, feature.expect.high) != (None, None)
-    }
+    bounds = {feature.name: (feature.expect.low, feature.expect.high) for feature in view.features}
+    ranges = {name: bound for name, bound in bounds.items() if bound != (None, None)}
     online = view.online or Online()
     if not ranges and online.fewest_rows_share is None and online.null_rate_rise is None:
         return None
