@@ -125,7 +125,7 @@ class House:
         command = [Path(sys.executable).parent / "tiffin", "backfill", ASSET, "--endpoint", self.url, "--json", *arguments]
         if background:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environ, cwd=ROOT)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, env=self.environ, cwd=ROOT)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=self.environ, cwd=ROOT)
         return done.returncode, json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}, done.stderr
 
     def commits(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,20 @@ def test_forced_partitions_run_again_and_equal_content_commits_nothing(house: Ho
 
     assert (code, told["made"], len(told["runs"])) == (0, 2, 1), shown
     assert house.tables.version(ASSET) == before
+
+
+def test_interrupting_the_command_leaves_the_run_and_the_next_call_joins_it(house: House) -> None:
+    house.mood(pause_s=1.0)
+    watching = house.tiffin("--from", "2013-01-15", "--to", "2013-01-20", background=True)
+    assert wait_until(lambda: bool(house.run_workers()), timeout_s=120), house.logs()
+
+    watching.send_signal(signal.SIGINT)
+    _, shown = watching.communicate(timeout=60)
+    code, told, _ = house.tiffin("--from", "2013-01-15", "--to", "2013-01-20")
+
+    assert watching.returncode == 130
+    assert "the same command takes them up again" in shown
+    assert (code, told["why"], [run["range"] for run in told["runs"]]) == (0, {"being made by a run": 6}, [["2013-01-15", "2013-01-20"]])
 
 
 def test_a_partition_that_kills_its_process_is_found_by_halves(house: House) -> None:

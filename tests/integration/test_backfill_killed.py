@@ -43,7 +43,7 @@ def test_five_kills_in_a_year_of_partitions_lose_none_and_commit_each_once(tmp_p
                 watching.communicate()
                 watching = house.tiffin(background=True)
         house.mood()
-        out, shown = watching.communicate(timeout=120)
+        out, shown = watching.communicate(timeout=500)
         code, told = watching.returncode, json.loads(out.splitlines()[-1])
         if code:  # a range that was killed twice is given up; a person calls again
             code, told, shown = house.tiffin()
