@@ -21,8 +21,8 @@ from tiffin.features.compute import EVENT_TIME, KEY_ARROW
 from tiffin.features.offline import read_view
 from tiffin.manifests.records import ViewRecord
 from tiffin.manifests.signing import Verifier
-from tiffin.online.fast_source import open_source
 from tiffin.online.reader import FeatureReader
+from tiffin.online.row_sources import open_rows
 from tiffin.orchestration.catalog import read_catalog
 from tiffin.serving.repository_files import online_view
 from tiffin.storage.delta import DeltaStore
@@ -163,7 +163,7 @@ def offline_values(record: ViewRecord, key: pa.Table, *, as_of: datetime, tables
 def live_values(record: ViewRecord, key: pa.Table, *, settings: Settings) -> Found:
     """What a request now would get for a key, by the same reader as in Triton."""
     instant = settings.clock()
-    reader = FeatureReader(open_source(settings.need("online_url")), [online_view(record)], now_us=lambda: to_us(instant))
+    reader = FeatureReader(open_rows(settings.need("online_url")), [online_view(record)], now_us=lambda: to_us(instant))
     ref = f"{record.team}/{record.name}"
     rows = reader.read({name: key[name].to_pylist() for name in key.column_names})[ref]
     values = {name: plain(array[0]) for name, array in from_wire(rows.columns).items()}

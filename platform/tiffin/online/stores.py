@@ -12,6 +12,7 @@ from tiffin.core.errors import Invalid, Unsupported, nearest
 from tiffin.online.cluster import Cluster
 from tiffin.online.redis import connect
 from tiffin.online.redis_store import RedisStore
+from tiffin.online.row_sources import node_urls
 from tiffin.online.store import OnlineStore
 
 __all__ = ["STORES", "open_store"]
@@ -26,10 +27,7 @@ def open_server(url: str) -> RedisStore:
 
 def open_cluster(url: str) -> RedisStore:
     """A cluster: `redis+cluster://user:password@host:port,host:port/0`, or `rediss+cluster://`."""
-    scheme, rest = url.split("+cluster://", 1)
-    user, at, places = rest.rpartition("@")
-    hosts, slash, path = places.partition("/")
-    return RedisStore(Cluster([f"{scheme}://{user}{at}{host}{slash}{path}" for host in hosts.split(",")]))
+    return RedisStore(Cluster(node_urls(url)))
 
 
 def open_folder(url: str) -> OnlineStore:

@@ -13,6 +13,7 @@ HEAVY = ("pydantic", "pyarrow", "boto3", "deltalake", "duckdb", "dagster", "ligh
 LIGHT = (
     "tiffin.online.reader",
     "tiffin.online.fast_source",
+    "tiffin.online.row_sources",
     "tiffin.online.async_reader",
     "tiffin.online.async_source",
     "tiffin.online.cache",

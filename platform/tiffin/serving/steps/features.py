@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tiffin.core.errors import Invalid
-from tiffin.online.fast_source import open_source
 from tiffin.online.reader import FeatureReader
+from tiffin.online.row_sources import open_rows
 from tiffin.online.views import OnlineView
 from tiffin.serving.steps.program import Answer, Arrays, read_step
 from tiffin.serving.steps.tensors import FeatureColumn, RequestColumn, decode_request, encode_features, request_bytes
@@ -33,7 +33,7 @@ def open_step(folder: Path) -> Answer:
     runtime = json.loads((folder.parents[1] / RUNTIME_FILE).read_bytes())
     views = [OnlineView.from_json(view) for view in config["views"]]
     as_of_us = runtime["as_of_us"]
-    reader = FeatureReader(open_source(runtime["online_url"]), views, now_us=lambda: wall_us() if as_of_us is None else as_of_us)
+    reader = FeatureReader(open_rows(runtime["online_url"]), views, now_us=lambda: wall_us() if as_of_us is None else as_of_us)
     return make_answer(config, reader.read)
 
 
