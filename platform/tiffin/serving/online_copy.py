@@ -37,22 +37,29 @@ class OnlineCopy:
     def fill(self, view: ViewRecord) -> None:
         """Load the promoted generation of a view: verified manifest, verified segments.
 
+        When another one was promoted meanwhile, that one too: a newer generation that was live for a moment and lost with
+        the server would otherwise stay behind the older one until the next publication.
+
         Raises:
             NotReady: none was promoted, or another process is loading it. Corrupt: some bytes changed.
         """
-        ref = f"{view.team}/{view.name}"
+        ref, filled = f"{view.team}/{view.name}", ""
         logger.warning("the online store lacks a view, refilling it", extra={"view": ref})
-        try:
-            _, record = fetch_current(self.prod, self.verifier, "generation", view.team, view.name)
-        except NotFound as err:
-            raise NotReady(
-                f"view {ref!r} is not in the online store, and no generation of it was promoted", fix=f"publish view {ref!r}"
-            ) from err
-        try:
-            refill(record, fetch=lambda digest, name: fetch_blob(self.prod, digest, name=name), store=self.store)
-        except Conflict as err:
-            raise NotReady(f"view {ref!r} is being loaded by another process: {err.message}", fix="wait a moment") from err
-        logger.info("refilled", extra={"view": ref, "manifest": record.address})
+        while True:
+            try:
+                manifest, record = fetch_current(self.prod, self.verifier, "generation", view.team, view.name)
+            except NotFound as err:
+                raise NotReady(
+                    f"view {ref!r} is not in the online store, and no generation of it was promoted", fix=f"publish view {ref!r}"
+                ) from err
+            if manifest == filled:
+                break
+            try:
+                refill(record, fetch=lambda digest, name: fetch_blob(self.prod, digest, name=name), store=self.store)
+            except Conflict as err:
+                raise NotReady(f"view {ref!r} is being loaded by another process: {err.message}", fix="wait a moment") from err
+            filled = manifest
+        logger.info("refilled", extra={"view": ref, "manifest": filled})
 
     def ensure(self, views: Sequence[ViewRecord]) -> None:
         """Refill what is missing; nothing is read from prod otherwise."""
