@@ -18,6 +18,7 @@ from tiffin.core.units import parse_duration
 from tiffin.features.entity import Entity
 from tiffin.features.expectations import Expect, GoldenRow, check_golden
 from tiffin.features.feature_types import FeatureType
+from tiffin.features.name_hashes import name_hashes
 from tiffin.features.partitions import Partitions, Snapshot, Window
 from tiffin.lineage.code import code_digest
 from tiffin.manifests.records import Layout, ViewRecord
@@ -96,7 +97,9 @@ class Online(Spec):
     layout: Layout = Field(
         default="plain", description="dense: rows of up to 64 bytes share hashes, half the memory for twice the server time"
     )
-
+    compat: Literal["xxhash32"] | None = Field(
+        default=None, description="the view shares a published layout (tiffin features migrate): names that collide there are refused"
+    )
     fewest_rows_share: float | None = Field(
         default=None,
         gt=0,
@@ -194,6 +197,8 @@ class FeatureView(Spec):
                 raise Invalid(f"feature {name!r} occurs twice", fix="rename one of the two")
             if name in self.entity.key_names:
                 raise Invalid(f"feature {name!r} is also part of entity {self.entity.name!r}'s key", fix="rename the feature")
+        if self.online is not None and self.online.compat == "xxhash32":
+            name_hashes(names)
         if (self.transform is None) == (self.sql is None):
             raise Invalid("a view needs exactly one of a Python function and sql=", fix="decorate a function, or pass sql='select ...'")
         for row in self.golden:
