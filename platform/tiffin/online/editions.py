@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -152,7 +152,9 @@ class Edition:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that `from_json` reads back."""
-        return {**asdict(self), "deltas": list(self.deltas), "schema": self.schema.to_json()}
+        # not asdict: it copies every column of the schema, a fifth of a small delta's time
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {**plain, "deltas": list(self.deltas), "schema": self.schema.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Edition:
