@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.flight_views import INSTANT, counted, day, hours, landings, make_view, returning
 from tiffin.core.errors import Invalid
 from tiffin.features import Entity, Feature, Float32, Int8, Int16, Int32, String
-from tiffin.features.compute import compute
+from tiffin.features.compute import canonical_all, canonical_rows, compute
 from tiffin.features.source_rows import SourceRows, window_rows
 from tiffin.storage.content import content_digest
 
@@ -230,3 +230,34 @@ def test_computing_the_stored_rows_again_gives_the_same_bits(rows: list[tuple[st
     again = compute(make_view(lambda _, __: once.drop_columns(["known_at"]), features=features), day(), landings(*rows))
 
     assert content_digest(again) == content_digest(once)
+
+
+def test_windows_together_are_the_windows_one_by_one() -> None:
+    """Three days, the middle one empty; rows with and without a time of their own."""
+    windows = [day(), day(1), day(2)]
+    usual = [
+        counted(landings(("UA", 1, 5.0), ("AA", 2, None)), None),
+        counted(landings(), None),
+        counted(landings(("AA", 50, 1.004)), None),
+    ]
+    own = [
+        one.append_column("event_time", pa.array([window.end - timedelta(hours=1)] * len(one), INSTANT))
+        for one, window in zip(usual, windows, strict=True)
+    ]
+
+    for results in (usual, own):
+        together = canonical_all(make_view(), windows, results)
+
+        singly = [canonical_rows(make_view(), window, result) for window, result in zip(windows, results, strict=True)]
+        assert [one.to_pylist() for one in together] == [one.to_pylist() for one in singly]
+
+
+def test_an_error_of_windows_together_names_its_window() -> None:
+    """The first day's row lies in the second day: within the span of both, and after its own window."""
+    row = counted(landings(("UA", 1, 5.0)), None)
+    late = row.append_column("event_time", pa.array([hours(30)], INSTANT))
+
+    with pytest.raises(Invalid, match=r"partition 2030-01-01: column 'event_time', row 0: found 2030-01-02T06:00:00Z") as caught:
+        canonical_all(make_view(), [day(), day(1)], [late, late])
+
+    assert caught.value.context["partition"] == "2030-01-01"
