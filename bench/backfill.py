@@ -1,9 +1,10 @@
 """What a year's backfill costs beside its bare work: `make bench BENCH=backfill`.
 
-Three ways to the same 365 daily partitions of `fleet/carrier_delays`, over the real flights of 2013, each into a new table:
+Three ways to the same 365 daily partitions of a view (`--view network/route_carriers`; `fleet/carrier_delays` is the lightest), over the
+real flights of 2013, each into a new table:
 
 - `tiffin`: one ranged run of the asset in Dagster, in process, on SQLite: leakage and data checks, canonical values, digests, events.
-- `bare`: one script: read the source, sort it once, call the team's function per day, write all days by plain delta-rs, partitioned.
+- `bare`: one script: read the source, sort it once, call the team's function or SQL per day, write all days by plain delta-rs, partitioned.
 - `bare_in_dagster`: the bare script as the body of a plain ranged asset: what Dagster's events of 365 partitions cost.
 """
 
@@ -21,16 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from assets.fleet.carriers import carrier_delays
-from assets.fleet.team import team
+from assets.fleet.carriers import carrier_delays, carrier_profile
+from assets.fleet.team import team as fleet
 from assets.network.flights import load_flights
+from assets.network.routes import route_carriers, route_delays
+from assets.network.team import team as network
 from bench.report import interleaved, print_json, print_table
+from tiffin.compute.team import Team
 from tiffin.embedded.dagster_server import EVENT_BATCHES, write_instance
 from tiffin.features.partitions import Window
+from tiffin.features.view import FeatureView
 from tiffin.orchestration.definitions import team_assets
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.resource_keys import StackClock
@@ -40,32 +46,36 @@ FIRST, LAST = date(2013, 1, 1), date(2013, 12, 31)
 NOW = datetime(2014, 1, 2, tzinfo=UTC)
 DAYS = [FIRST + timedelta(days=place) for place in range(365)]
 RANGE = {"dagster/asset_partition_range_start": FIRST.isoformat(), "dagster/asset_partition_range_end": LAST.isoformat()}
-REF = f"{team.name}/{carrier_delays.name}"
+VIEWS = {
+    f"{team.name}/{view.name}": (team, view)
+    for team, view in ((fleet, carrier_delays), (fleet, carrier_profile), (network, route_delays), (network, route_carriers))
+}
 
 
-def bare(source: str, target: Path) -> pa.Table:
+def bare(view: FeatureView, source: str, target: Path) -> pa.Table:
     """The year's transform and write, as somebody would write it who needs nothing else."""
     rows = DeltaTable(source).to_pyarrow_table().sort_by("landed_at")
     known = np.asarray(rows["landed_at"].cast(pa.int64()))
-    transform = carrier_delays.transform
-    assert transform is not None
+    database = duckdb.connect()
     parts = []
     for day in DAYS:
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         end = start + timedelta(days=1)
-        first, last = np.searchsorted(known, [int((end - timedelta(days=7)).timestamp() * 1e6), int(end.timestamp() * 1e6)])
-        made = transform(rows.slice(first, last - first), Window(start=start, end=end))
-        parts.append(
-            made.append_column("event_time", pa.array([end] * made.num_rows, pa.timestamp("us", tz="UTC"))).append_column(
-                "partition", pa.array([day.isoformat()] * made.num_rows)
-            )
-        )
+        first, last = np.searchsorted(known, [int((end - view.lookback).timestamp() * 1e6), int(end.timestamp() * 1e6)])
+        seen = rows.slice(first, last - first)
+        if view.transform is not None:
+            made = view.transform(seen, Window(start=start, end=end))
+        else:
+            database.register("flights", seen)
+            made = database.sql(str(view.sql)).to_arrow_table()
+        made = made.append_column("event_time", pa.array([end] * made.num_rows, pa.timestamp("us", tz="UTC")))
+        parts.append(made.append_column("partition", pa.array([day.isoformat()] * made.num_rows)))
     year = pa.concat_tables(parts)
     write_deltalake(str(target), year, partition_by=["partition"], mode="overwrite")
     return year
 
 
-def plain_asset(source: str, target: Path) -> dg.AssetsDefinition:
+def plain_asset(view: FeatureView, source: str, target: Path) -> dg.AssetsDefinition:
     """The bare script as an asset over the same days."""
 
     @dg.asset(
@@ -73,7 +83,7 @@ def plain_asset(source: str, target: Path) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def plain() -> dg.MaterializeResult[None]:
-        bare(source, target)
+        bare(view, source, target)
         return dg.MaterializeResult(metadata={"rows": 1})
 
     return plain
@@ -85,10 +95,12 @@ def run(asset: dg.AssetsDefinition, instance: dg.DagsterInstance, resources: dic
     assert done.success
 
 
-def competitors(store: DeltaStore, folder: Path, instance: dg.DagsterInstance) -> dict[str, Callable[[], object]]:
+def competitors(
+    team: Team, view: FeatureView, store: DeltaStore, folder: Path, instance: dg.DagsterInstance
+) -> dict[str, Callable[[], object]]:
     """Each makes its own table anew in every round."""
     source, turns = store.url("raw/flights"), itertools.count()
-    asset = next(one for one in team_assets(team, [carrier_delays]) if one.key.path[-1] == carrier_delays.name)
+    asset = next(one for one in team_assets(team, [view]) if one.key.path[-1] == view.name)
 
     def new() -> Path:
         made = folder / f"turn{next(turns)}"
@@ -100,16 +112,19 @@ def competitors(store: DeltaStore, folder: Path, instance: dg.DagsterInstance) -
         run(asset, instance, {"tables": store, "clock": StackClock(NOW), "io_manager": RefusingIOManager()})
 
     def bare_in_dagster() -> None:
-        run(plain_asset(source, new() / "table"), instance, {})
+        run(plain_asset(view, source, new() / "table"), instance, {})
 
-    return {"tiffin": tiffin, "bare": lambda: bare(source, new() / "table"), "bare_in_dagster": bare_in_dagster}
+    return {"tiffin": tiffin, "bare": lambda: bare(view, source, new() / "table"), "bare_in_dagster": bare_in_dagster}
 
 
 def main() -> None:
     """Time them interleaved, after a comparison of what they wrote."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--view", choices=sorted(VIEWS), default="network/route_carriers")
+    asked = parser.parse_args()
+    rounds, ref = asked.rounds, asked.view
+    team, view = VIEWS[ref]
     os.environ.update(EVENT_BATCHES)
     logging.getLogger("dagster").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="tiffin-bench-"))
@@ -118,10 +133,10 @@ def main() -> None:
         store.replace("raw/flights", load_flights(), partitions=None)
         write_instance(folder / "dagster")  # as `tiffin up` makes it: SQLite
         instance = dg.DagsterInstance.from_config(str(folder / "dagster"))
-        ways = competitors(store, folder, instance)
-        year = bare(store.url("raw/flights"), folder / "compared")
+        ways = competitors(team, view, store, folder, instance)
+        year = bare(view, store.url("raw/flights"), folder / "compared")
         ways["tiffin"]()
-        ours = store.read(REF, columns=["carrier", "partition"])
+        ours = store.read(ref, columns=["partition"])
         if ours.num_rows != year.num_rows or set(ours["partition"].to_pylist()) != {day.isoformat() for day in DAYS}:
             raise SystemExit(f"the bare script made {year.num_rows} rows, the run {ours.num_rows}")
         times = interleaved(ways, rounds=rounds)
@@ -135,11 +150,12 @@ def main() -> None:
         [name, f"{one.wall:.2f}", f"{one.cpu:.2f}", f"{own.wall / one.wall:.2f}", f"{own.cpu / one.cpu:.2f}"] for name, one in times.items()
     ]
     print_table(
-        f"365 days, {year.num_rows:,} rows; medians of {rounds}",
+        f"{ref}: 365 days, {year.num_rows:,} rows; medians of {rounds}",
         ["", "wall s", "CPU s", "tiffin's wall to it", "tiffin's CPU to it"],
         table,
     )
     detail = {
+        "view": ref,
         "rows": year.num_rows,
         "partitions": 365,
         "rounds": rounds,
