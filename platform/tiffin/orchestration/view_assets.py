@@ -130,7 +130,7 @@ def declared(
         backfill_policy=None if cut is None else dg.BackfillPolicy.single_run(),
         group_name=team.name,
         owners=[team.owner],
-        kinds={"sql" if view.sql is not None else "python", "duckdb" if view.sql is not None else "arrow", "deltalake"},
+        kinds={"sql" if view.sql is not None else "python", view.engine_name, "deltalake"},
         code_version=view_version(record),
         description=view.description or None,
         metadata={**view_columns(view), "entity": view.entity.name, "view_record": record.address},
