@@ -19,13 +19,16 @@ class FlipsBlindly(Server):
 
 
 class ForgetsItsLife(Server):
-    """A restart does not void what was claimed before."""
+    """A claim of the same content is taken for the one before, also after a restart."""
 
     def guard(self, edition: Edition) -> None:
-        super().guard(edition.with_generation(edition.generation, life=str(self.life)))
+        super().guard(self.taken(edition))
 
     def flip(self, edition: Edition, expected: LiveState | None) -> LiveState:
-        return super().flip(edition.with_generation(edition.generation, life=str(self.life)), expected)
+        return super().flip(self.taken(edition), expected)
+
+    def taken(self, edition: Edition) -> Edition:
+        return edition.with_generation(edition.generation, life=self.lives.get(edition.generation, ""))
 
 
 class AlwaysWrites(Server):

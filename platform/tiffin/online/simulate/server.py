@@ -48,7 +48,8 @@ class Server:
         rows: by generation token, then key.
         acknowledged: keys that a load was told are written, by token.
         registry: token → content digest, `applying ...`, or `retired`.
-        life: changes whenever the server loses everything.
+        lives: token → what its claim is called; another one each time it is claimed afresh.
+        born: claims so far.
         version: counts every change of the state.
         manifests: of every edition that was ever live.
         changed: whether something was written since somebody looked.
@@ -60,7 +61,8 @@ class Server:
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
     acknowledged: dict[str, set[str]] = field(default_factory=dict)
     registry: dict[str, str] = field(default_factory=dict)
-    life: int = 1
+    lives: dict[str, str] = field(default_factory=dict)
+    born: int = 0
     version: int = 0
     manifests: set[str] = field(default_factory=set)
     changed: bool = False
@@ -69,8 +71,7 @@ class Server:
     def lose_everything(self) -> None:
         """A restart without persistence."""
         self.state, self.pointer = None, None
-        self.rows, self.acknowledged, self.registry = {}, {}, {}
-        self.life += 1
+        self.rows, self.acknowledged, self.registry, self.lives = {}, {}, {}, {}
         self.version += 1
         self.changed = True
 
@@ -81,13 +82,16 @@ class Server:
     def claim(self, edition: Edition, salt: int) -> Edition | None:
         """The edition under this salt's token, or None when another content has it."""
         token = token_of(edition.content, salt)
-        if self.registry.setdefault(token, edition.content) != edition.content:
+        if token not in self.registry:
+            self.born += 1
+            self.registry[token], self.lives[token] = edition.content, str(self.born)
+        if self.registry[token] != edition.content:
             return None
-        return edition.with_generation(token, life=str(self.life))
+        return edition.with_generation(token, life=self.lives[token])
 
     def guard(self, edition: Edition) -> None:
-        """The claim still stands, in this life of the server."""
-        if self.registry.get(edition.generation) != edition.content or edition.life != str(self.life):
+        """The claim still stands, and is no later one of the same content."""
+        if self.registry.get(edition.generation) != edition.content or edition.life != self.lives.get(edition.generation):
             raise conflict("the new rows were collected")
 
     def load(self, edition: Edition, batch: SimBatch) -> None:
@@ -128,7 +132,7 @@ class Server:
         new = LiveState(edition, None) if expected is None else expected.after(edition)
         if self.state not in (expected, new):
             raise conflict("another generation went live")
-        if self.registry.get(edition.generation, "retired") == "retired" or edition.life != str(self.life):
+        if self.registry.get(edition.generation, "retired") == "retired" or edition.life != self.lives.get(edition.generation):
             raise conflict("the new rows were collected")
         if self.state != new:
             self.version += 1
@@ -163,6 +167,7 @@ class Server:
     def forget(self, token: str) -> None:
         if self.registry.get(token) == "retired":
             del self.registry[token]
+            self.lives.pop(token, None)
             self.acknowledged.pop(token, None)
             self.rows.pop(token, None)
 
