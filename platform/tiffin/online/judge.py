@@ -102,7 +102,7 @@ def check_ranges(view: str, columns: Mapping[str, Values | Ragged], limits: Limi
             bad |= column.data < low
         if high is not None:
             bad |= column.data > high
-        outside: npt.NDArray[np.bool_] = bad.reshape(len(bad), -1).any(axis=1)
+        outside: npt.NDArray[np.bool_] = np.asarray(bad.reshape(len(bad), -1).any(axis=1))
         if column.valid is not None:
             outside &= column.valid
         if outside.any():

@@ -56,7 +56,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             conn.execute(SqlEventLogStorageTable.insert(), rows)
         newest: dict[tuple[Any, DagsterEventType | None], int] = {}
         with self.index_transaction() as conn:
-            ids = [int(tuple(conn.execute(SqlEventLogStorageTable.insert().values(**row)).inserted_primary_key or ())[0]) for row in rows]
+            ids = [int(conn.execute(SqlEventLogStorageTable.insert().values(**row)).lastrowid) for row in rows]
             self._store_asset_event_tags(conn, events, ids)
             for place, event in enumerate(events):
                 newest[event.get_dagster_event().asset_key, event.dagster_event_type] = place
