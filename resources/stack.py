@@ -111,9 +111,9 @@ class AskThePromoter:
     def __init__(self, dev: ObjectStore, prod: ObjectStore, *, timeout_s: float, run_id: str | None) -> None:
         self.dev, self.prod, self.timeout_s, self.run_id = dev, prod, timeout_s, run_id
 
-    def promote(self, kind: RecordKind, digest: str) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
         """See `Promotions.promote`."""
-        return request_promotion(self.dev, self.prod, kind, digest, timeout_s=self.timeout_s, run_id=self.run_id)
+        return request_promotion(self.dev, self.prod, kind, digest, timeout_s=self.timeout_s, run_id=self.run_id, after=after)
 
 
 class PromotionsResource(dg.ConfigurableResource[Promotions]):

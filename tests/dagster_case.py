@@ -39,9 +39,9 @@ class FolderPromotions:
     signer: Signer
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def promote(self, kind: RecordKind, digest: str) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
         self.asked.append((kind, digest))
-        return promote(kind, digest, dev=self.dev, prod=self.prod, signer=self.signer).pointer
+        return promote(kind, digest, dev=self.dev, prod=self.prod, signer=self.signer, after=after).pointer
 
 
 @dataclass

@@ -104,9 +104,9 @@ class MeetingTables:
 class MeetingPromotions(FolderPromotions):
     """Promotions before which the two meet: both have seen the same live edition."""
 
-    def promote(self, kind: RecordKind, digest: str) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
         self.meet()
-        return super().promote(kind, digest)
+        return super().promote(kind, digest, after=after)
 
     meet: Meeting = Meeting(None)
 

@@ -76,7 +76,9 @@ class Publisher:
 
         def make_durable(digest: str) -> None:
             wanted.append(digest)
-            self.promotions.promote("generation", digest)
+            # a delta that was made upon an edition is no delta upon another one
+            upon = current.address if decided.delta and current is not None else None
+            self.promotions.promote("generation", digest, after=upon)
 
         given: dict[str, Any] = {
             "keys": keys,

@@ -50,8 +50,15 @@ class ProdReader:
 class Promotions(Protocol):
     """Makes a manifest of the dev bucket the current one in prod, under an identity of its own."""
 
-    def promote(self, kind: RecordKind, digest: str) -> Pointer:
-        """Wait for the promoter's verdict. Raises its error; NotReady when it does not answer."""
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
+        """Wait for the promoter's verdict.
+
+        Args:
+            after: the manifest that this one builds upon, as a delta does.
+
+        Raises:
+            Conflict: something else than `after` is current by now. Else what the promoter raised; NotReady when it does not answer.
+        """
         ...
 
 

@@ -101,6 +101,7 @@ def move(
     now: Clock,
     asked_at_us: int | None = None,
     since: int | None = None,
+    after: str | None = None,
 ) -> tuple[Pointer, bool]:
     """Make the pointer name `digest`, whoever else moves it meanwhile.
 
@@ -108,6 +109,7 @@ def move(
         asked_at_us: when the move was wished; a rollback away from `digest` after that wins.
         since: the pointer's sequence when the mover began, 0 before it existed; a pointer that others moved since is
             left to them. None takes it from whoever.
+        after: the manifest that `digest` builds upon; a pointer that names another one by now is left as it is.
 
     Returns:
         The pointer, and whether this call moved it: naming the current manifest again is no move.
@@ -120,7 +122,8 @@ def move(
         seen = look(store, kind, team, name)
         if seen is not None and seen.pointer.manifest == digest:
             return seen.pointer, False
-        if since is not None and since != (0 if seen is None else seen.pointer.sequence):
+        moved = since is not None and since != (0 if seen is None else seen.pointer.sequence)
+        if moved or (after is not None and after != (None if seen is None else seen.pointer.manifest)):
             raise Conflict(
                 f"moving the pointer of {title(kind, team, name)}: somebody else moved it meanwhile",
                 fix="see which edition is wanted, then repeat the step",

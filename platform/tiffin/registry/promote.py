@@ -115,6 +115,7 @@ def promote(
     now: Clock = wall_clock,
     home: tuple[str, str] | None = None,
     asked_at_us: int | None = None,
+    after: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Promotion:
     """Make one exact manifest, with all it names, the current one in prod.
@@ -126,9 +127,11 @@ def promote(
         dev: only read.
         home: `(team, name)` that the caller means; a manifest of another is refused and not promoted.
         asked_at_us: when somebody wished it; a rollback of the same manifest after that stands.
+        after: the manifest that this one builds upon, as a delta does: it must be the current one still.
         progress: called with objects done and objects in all.
 
     Raises:
+        Conflict: something else than `after` is current by now.
         NotFound: the manifest, or something it names, is not in dev.
         Corrupt: some bytes are not what their digest says; the error names the file.
         Denied: a gate of the model did not pass, a file could be a pickle, or it was rolled back
@@ -162,7 +165,7 @@ def promote(
         progress(done, total)
 
     team, name = home_of(plan[0].record)
-    pointer, changed = move(prod, kind, team, name, digest, now=now, asked_at_us=asked_at_us)
+    pointer, changed = move(prod, kind, team, name, digest, now=now, asked_at_us=asked_at_us, after=after)
     if changed:
         logger.info("promoted", extra={"kind": kind, "team": team, "record": name, "manifest": digest, "copied": copier.copied})
     return Promotion(kind, team, name, digest, pointer, changed, copier.copied, copier.copied_bytes)

@@ -46,6 +46,7 @@ def request_promotion(
     timeout_s: float = 120.0,
     sleep: Callable[[float], None] = time.sleep,
     run_id: str | None = None,
+    after: str | None = None,
     poll_s: float = 0.2,
     now: Clock = wall_clock,
     monotonic: Callable[[], float] = time.monotonic,
@@ -58,6 +59,7 @@ def request_promotion(
     Args:
         dev: the step's own dev key; the request is written there.
         prod_read: a key that may read prod; it sees the verdict.
+        after: the manifest that this one builds upon: when another is current by then, Conflict.
         now: the wall: requests are answered in the order in which they were asked.
 
     Returns:
@@ -66,7 +68,7 @@ def request_promotion(
     Raises:
         NotReady: no verdict in time. Otherwise what the promoter raised, with its fix.
     """
-    request = new_request(check_kind(kind), digest, run_id=run_id, asked_at_us=to_us(now()))
+    request = new_request(check_kind(kind), digest, run_id=run_id, asked_at_us=to_us(now()), after=after)
     ticket = request.ticket
     dev.put(request_key(ticket), request.to_bytes(), if_absent=True)
     deadline = monotonic() + timeout_s
@@ -244,7 +246,14 @@ class Desk:
         try:
             kind = check_kind(asked.kind)
             done = promote(
-                kind, asked.manifest, dev=self.dev, prod=self.prod, signer=self.signer, now=self.now, asked_at_us=asked.asked_at_us
+                kind,
+                asked.manifest,
+                dev=self.dev,
+                prod=self.prod,
+                signer=self.signer,
+                now=self.now,
+                asked_at_us=asked.asked_at_us,
+                after=asked.after,
             )
         except PlatformError as err:
             if err.retryable:

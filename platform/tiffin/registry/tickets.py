@@ -30,6 +30,7 @@ class PromotionRequest(Record):
     manifest: str
     run_id: str | None = None
     asked_at_us: int = Field(default=0, ge=0, description="requests are answered in this order; the last wish wins")
+    after: str | None = Field(default=None, exclude_if=lambda after: after is None, description="what the manifest builds upon")
     nonce: str
 
     @property
@@ -67,9 +68,9 @@ class Verdict(Record):
     answered_at_us: int
 
 
-def new_request(kind: str, manifest: str, *, run_id: str | None, asked_at_us: int) -> PromotionRequest:
+def new_request(kind: str, manifest: str, *, run_id: str | None, asked_at_us: int, after: str | None = None) -> PromotionRequest:
     """A request nobody asked before: the same wish twice is two tickets."""
-    return PromotionRequest(kind=kind, manifest=manifest, run_id=run_id, asked_at_us=asked_at_us, nonce=secrets.token_hex(8))
+    return PromotionRequest(kind=kind, manifest=manifest, run_id=run_id, asked_at_us=asked_at_us, after=after, nonce=secrets.token_hex(8))
 
 
 def ticket_of(key: str) -> str | None:

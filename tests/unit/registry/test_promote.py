@@ -159,6 +159,19 @@ def test_the_next_promotion_remembers_the_edition_before(dev: MemoryStore, prod:
     assert (done.pointer.manifest, done.pointer.previous) == (second.digest, (first.digest,))
 
 
+def test_what_builds_upon_an_edition_is_refused_once_another_one_is_current(dev: MemoryStore, prod: MemoryStore) -> None:
+    first, second, third = (write_deployment(dev, number).digest for number in (1, 2, 3))
+    promote_it(dev, prod, first)
+    promote_it(dev, prod, second, after=first)
+
+    with pytest.raises(Conflict, match="somebody else moved it meanwhile") as caught:
+        promote_it(dev, prod, third, after=first)
+
+    assert caught.value.context["manifest"] == second
+    assert read_whole(prod, "deployment", "eta", "eta")[0] == second
+    assert promote_it(dev, prod, second, after=first).pointer.manifest == second, "doing it again is no conflict"
+
+
 def test_progress_ends_at_the_total(dev: MemoryStore, prod: MemoryStore) -> None:
     seen: list[tuple[int, int]] = []
 
