@@ -9,6 +9,7 @@ import typer
 from tiffin.cli.features_erase import erase
 from tiffin.cli.features_get import get
 from tiffin.cli.features_list import list_views, show_view
+from tiffin.cli.features_migrate import migrate
 from tiffin.cli.output import EPILOG
 
 __all__ = ["features"]
@@ -19,6 +20,6 @@ features = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
 )
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_views, "show": show_view, "get": get, "erase": erase}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_views, "show": show_view, "get": get, "erase": erase, "migrate": migrate}
 for name, command in COMMANDS.items():
     features.command(name, epilog=EPILOG)(command)

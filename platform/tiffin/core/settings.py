@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from tiffin.core.clock import Clock, frozen_clock, wall_clock
 from tiffin.core.errors import Invalid, nearest
 from tiffin.core.units import parse_instant
 
-__all__ = ["Settings", "inherited_environment"]
+__all__ = ["Settings", "inherited_environment", "with_variables"]
 
 PREFIX = "TIFFIN_"
 # where programs, homes, certificates and proxies are; a child of the stack gets these and nothing else,
@@ -103,3 +104,18 @@ def inherited_environment(environ: Mapping[str, str] | None = None) -> dict[str,
     """The harmless part of our environment, for a child process that gets its settings explicitly."""
     source = os.environ if environ is None else environ
     return {key: source[key] for key in INHERITED if key in source}
+
+
+@contextmanager
+def with_variables(given: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a vendor's start scripts, put back afterwards; nothing of ours reads them."""
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

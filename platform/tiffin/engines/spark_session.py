@@ -7,15 +7,13 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 from pyspark import SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from tiffin.core.errors import Invalid, NotReady
-from tiffin.core.settings import Settings
+from tiffin.core.settings import Settings, with_variables
 from tiffin.engines.java import find_java
 
 __all__ = ["NAME", "session"]
@@ -72,7 +70,7 @@ def session() -> SparkSession:
         builder = SparkSession.builder.master(f"local[{len(os.sched_getaffinity(0))}]")
         for name, value in {**SETTINGS, **folders()}.items():
             builder = builder.config(name, value)
-        with environment({"JAVA_HOME": str(home), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable}):
+        with with_variables({"JAVA_HOME": str(home), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable}):
             try:
                 return builder.getOrCreate().newSession()
             except PySparkRuntimeError as err:
@@ -85,18 +83,3 @@ def folders() -> dict[str, str]:
     """Where Spark may write; gone with the machine's temporary files."""
     scratch = tempfile.mkdtemp(prefix="tiffin-spark-")
     return {"spark.local.dir": scratch, "spark.sql.warehouse.dir": f"{scratch}/warehouse"}
-
-
-@contextmanager
-def environment(given: Mapping[str, str]) -> Iterator[None]:
-    """Variables that Spark's start scripts read; nothing of ours reads them, and they are put back."""
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
