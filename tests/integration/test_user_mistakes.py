@@ -313,7 +313,7 @@ MISTAKES: dict[str, tuple[Callable[[Here], Any], type[PlatformError], list[str],
         lambda here: materialise(make_view(), [day()], team="network", tables=DeltaStore(str(here.folder)), written_at=START),
         NotFound,
         ["table 'raw/landings'"],
-        "materialise it first",
+        "first, or correct its name",
     ),
     # training
     "column misspelt in the spine": (
