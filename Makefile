@@ -13,7 +13,7 @@ AS_OF ?= 2013-12-31T00:00:00Z
 BENCH ?= asof
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-full down test test-ui check lint bench mutants clean
+.PHONY: help env demo demo-full down test test-docs test-ui check lint bench mutants clean
 
 help: ## this list
 	grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,7 +55,9 @@ check: lint ## lint, types, unit and contract tests
 test: lint ## everything, as CI runs it
 	$(RUN)/pytest tests/unit tests/contract tests/integration -n 2 --dist loadfile
 	$(RUN)/pytest tests/e2e # one house for all stories, alone on the machine
-	$(RUN)/pytest tests/docs # docs/how-to word for word, in a copy of the checkout
+
+test-docs: env ## docs/how-to word for word, in a copy of the checkout
+	$(RUN)/pytest tests/docs
 
 test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromium); TIFFIN_SCREENSHOTS=DIR keeps the pictures
 	TIFFIN_SCREENSHOTS="$${TIFFIN_SCREENSHOTS:-}" $(RUN)/pytest tests/ui

@@ -20,13 +20,12 @@ class Reader:
     """Does what a page says, in a copy of the checkout that is theirs to change."""
 
     checkout: Path
-    home: Path
 
     def sh(self, script: str) -> subprocess.CompletedProcess[str]:
         """A block of commands, stopped at the first that fails."""
         # the copy's packages come first, as in a checkout of one's own
         path = os.pathsep.join([str(self.checkout / "platform"), str(self.checkout)])
-        env = {**os.environ, "TIFFIN_HOME": str(self.home), "PYTHONPATH": path}
+        env = {**os.environ, "PYTHONPATH": path}
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.checkout,
@@ -61,13 +60,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     checkout.mkdir()
     scratch_copy(checkout)
     (checkout / ".venv").symlink_to(BIN.parent)
-    reader = Reader(checkout, folder / "home")
-    house = House(reader.home)
+    reader = Reader(checkout)
+    house = House(checkout / ".tiffin")
     try:
         for command in (
             "git init -q",
             f".venv/bin/tiffin up --as-of {AS_OF}",
-            ".venv/bin/python scripts/materialise.py --latest 744 --home $TIFFIN_HOME",
+            ".venv/bin/python scripts/materialise.py --latest 744",
         ):
             done = reader.sh(command)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
