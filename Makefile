@@ -59,8 +59,8 @@ test: lint ## everything, as CI runs it
 test-docs: env ## docs/how-to word for word, in a copy of the checkout
 	$(RUN)/pytest tests/docs
 
-test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromium); TIFFIN_SCREENSHOTS=DIR keeps the pictures
-	TIFFIN_SCREENSHOTS="$${TIFFIN_SCREENSHOTS:-}" $(RUN)/pytest tests/ui
+test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromium); SCREENSHOTS=DIR keeps the pictures
+	SCREENSHOTS="$${SCREENSHOTS:-}" $(RUN)/pytest tests/ui
 
 bench: env ## make bench BENCH=name: a table, then one JSON line
 	$(RUN)/python -m bench.$(BENCH)

@@ -13,8 +13,8 @@ from playwright.sync_api import sync_playwright
 from tests.e2e.house import AS_OF, BIN, LATEST, House
 from tests.ui.pages import Ui
 
-SHOTS = os.environ.get("TIFFIN_SCREENSHOTS")
-"""Where pictures go; the README's are made with `make test-ui TIFFIN_SCREENSHOTS=docs/images`."""
+SHOTS = os.environ.get("SCREENSHOTS")
+"""Where pictures go; the README's are made with `make test-ui SCREENSHOTS=docs/images`."""
 
 
 @pytest.fixture(scope="session")
