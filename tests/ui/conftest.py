@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.e2e.house import AS_OF, BIN, LATEST, House
-from tests.ui.pages import Ui
+from tests.ui.pages import WINDOW, Ui
 
 SHOTS = os.environ.get("SCREENSHOTS")
 """Where pictures go; the README's are made with `make test-ui SCREENSHOTS=docs/images`."""
@@ -42,7 +42,7 @@ def ui(house: House, shots: Path) -> Iterator[Ui]:
     with sync_playwright() as player:
         # root has no user namespaces to build a sandbox from; every page is our own
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page(viewport={"width": 1600, "height": 900})
+        page = browser.new_page(viewport=WINDOW)
         page.set_default_timeout(60_000)
         yield Ui(page, house.dagster, shots)
         browser.close()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, ViewportSize, expect
 
-__all__ = ["Ui"]
+__all__ = ["WINDOW", "Ui"]
 
 RUN_S = 180.0
+WINDOW: ViewportSize = {"width": 1600, "height": 900}
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,18 @@ class Ui:
     def shot(self, name: str) -> Path:
         """A picture of what is shown now."""
         path = self.shots / f"{name}.png"
-        self.page.screenshot(path=path)
+        terminal = self.page.locator("#terminal")
+        (terminal if terminal.count() else self.page).screenshot(path=path)
         return path
 
-    def expand_graph(self) -> None:
-        """The whole graph with every group opened."""
-        self.open("/asset-groups")
-        expect(self.page.get_by_text("Global asset lineage")).to_be_visible()
-        self.page.wait_for_timeout(1000)  # the canvas lays itself out after the network is idle
-        self.page.keyboard.press("Alt+e")
-        self.page.wait_for_timeout(2500)
+    @contextmanager
+    def tall(self) -> Iterator[None]:
+        """A window that a team's whole graph fits into."""
+        self.page.set_viewport_size({"width": 1600, "height": 2000})
+        try:
+            yield
+        finally:
+            self.page.set_viewport_size(WINDOW)
 
     def choose_partitions(self, chosen: str) -> Locator:
         """Open the launch dialog of a partitioned asset's page and type the partitions."""
@@ -67,7 +72,9 @@ class Ui:
     def terminal(self, command: str, printed: str) -> None:
         """A page that shows what a command printed, as a terminal would."""
         style = "background:#16161d;color:#dcd7ba;font:15px/1.45 monospace;padding:24px;white-space:pre"
-        self.page.set_content(f'<body style="margin:0"><div style="{style}">$ {html.escape(command)}\n{html.escape(printed)}</div></body>')
+        self.page.set_content(
+            f'<body style="margin:0"><div id="terminal" style="{style}">$ {html.escape(command)}\n{html.escape(printed)}</div></body>'
+        )
 
     def show_markdown(self, key: str) -> Locator:
         """Click the picture of a metadata row; returns the dialog's image."""
