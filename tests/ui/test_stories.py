@@ -28,6 +28,7 @@ def test_the_graph_shows_every_team_and_who_builds_on_whom(ui: Ui) -> None:
 
     for team in TEAMS:
         expect(ui.page.get_by_text(team, exact=True).first).to_be_visible()
+    expect(ui.page.get_by_text("fetching statuses")).to_have_count(0, timeout=60_000)
     ui.page.wait_for_timeout(1500)  # the canvas lays itself out after the network is idle
     assert ui.shot("teams").stat().st_size > 30_000
 
