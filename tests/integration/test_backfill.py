@@ -65,6 +65,7 @@ def test_forced_partitions_run_again_and_equal_content_commits_nothing(house: Ho
 
 def test_interrupting_the_command_leaves_the_run_and_the_next_call_joins_it(house: House) -> None:
     house.mood(pause_s=1.0)
+    assert wait_until(lambda: not house.run_workers(), timeout_s=120), "the worker of an earlier story goes on"
     watching = house.tiffin("--from", "2013-01-15", "--to", "2013-01-20", background=True)
     assert wait_until(lambda: bool(house.run_workers()), timeout_s=120), house.logs()
 
