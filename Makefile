@@ -13,7 +13,7 @@ AS_OF ?= 2013-12-31T00:00:00Z
 BENCH ?= asof
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-full down test test-docs test-ui check lint bench mutants clean
+.PHONY: help env demo demo-full down test test-docs test-ui test-cluster check lint bench mutants clean
 
 help: ## this list
 	grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,10 @@ test-docs: env ## docs/how-to word for word, in a copy of the checkout
 
 test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromium); SCREENSHOTS=DIR keeps the pictures
 	SCREENSHOTS="$${SCREENSHOTS:-}" $(RUN)/pytest tests/ui
+
+test-cluster: env ## on a real Kubernetes with Kueue: built once into the cache (17 minutes), or the cluster of $KUBECONFIG
+	if [ -z "$${KUBECONFIG:-}" ]; then $(RUN)/python -m deploy.devcluster build; fi
+	$(RUN)/pytest tests/cluster
 
 bench: env ## make bench BENCH=name: a table, then one JSON line
 	$(RUN)/python -m bench.$(BENCH)
