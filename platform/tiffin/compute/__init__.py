@@ -1,5 +1,6 @@
-"""Team specs, and later quotas, Jobs and the Kueue state machine."""
+"""Teams and what their steps ask of a cluster."""
 
+from tiffin.compute.spec import Compute
 from tiffin.compute.team import Team
 
-__all__ = ["Team"]
+__all__ = ["Compute", "Team"]
