@@ -18,6 +18,8 @@ from tiffin.core.units import parse_instant
 __all__ = ["Settings", "inherited_environment", "with_variables"]
 
 PREFIX = "TIFFIN_"
+# what a pod is told of itself by field references, under the names that Kubernetes' own examples give them
+FROM_THE_POD = ("pod_name", "pod_uid")
 # where programs, homes, certificates and proxies are; a child of the stack gets these and nothing else,
 # so that a credential in the shell of whoever typed `tiffin up` is not in every step's environment
 INHERITED = (
@@ -49,6 +51,12 @@ class Settings(BaseModel):
     agent_url: str | None = Field(default=None, description="http URL of the serving agent")
     signing_public_key: str | None = Field(default=None, description="hex ed25519 key that prod manifests verify against")
     isolation: str = Field(default="namespace", description="how steps are kept from the prod-write key: namespace or none")
+    cluster: str | None = Field(default=None, description="where steps run: a kubeconfig's path or 'in-cluster'; None: in the run's process")
+    step_image: str | None = Field(default=None, description="image of the steps' pods; None: the code location's")
+    attempt: int | None = Field(default=None, ge=1, description="which start of its step this process is; set by the step's entry")
+    checkpoint: str | None = Field(default=None, description="object-store prefix where an attempt leaves what the next one goes on from")
+    pod_name: str | None = Field(default=None, description="POD_NAME: of the pod that we run in")
+    pod_uid: str | None = Field(default=None, description="POD_UID: of the pod that we run in")
 
     @field_validator("home", "cache")
     @classmethod
@@ -62,6 +70,7 @@ class Settings(BaseModel):
         fields = {key.removeprefix(PREFIX).lower(): value for key, value in source.items() if key.startswith(PREFIX)}
         if "cache" not in fields and source.get("XDG_CACHE_HOME"):
             fields["cache"] = f"{source['XDG_CACHE_HOME']}/tiffin"
+        fields = {**{name: source[name.upper()] for name in FROM_THE_POD if name.upper() in source}, **fields}
         unknown = sorted(set(fields) - set(cls.model_fields))
         if unknown:
             raise Invalid(f"environment variable {PREFIX}{unknown[0].upper()} is not a setting", fix=nearest(unknown[0], cls.model_fields))
