@@ -70,7 +70,7 @@ def test_a_child_process_gets_the_same_settings() -> None:
 
 
 def test_every_setting_survives_the_way_to_a_child_process() -> None:
-    given = {f"TIFFIN_{name.upper()}": "2013-12-31" for name in Settings.model_fields}
+    given = {f"TIFFIN_{name.upper()}": "2013-12-31" for name in Settings.model_fields} | {"TIFFIN_ATTEMPT": "3"}
 
     assert Settings.from_environment(given).to_environment() == given
 
@@ -89,3 +89,9 @@ def test_a_replayed_stack_stands_at_its_instant() -> None:
 def test_an_instant_that_is_none_is_refused_with_an_example() -> None:
     with pytest.raises(Invalid, match="'yesterday'"):
         _ = Settings(as_of="yesterday").clock
+
+
+def test_a_pod_is_known_by_the_names_that_field_references_give_it() -> None:
+    settings = Settings.from_environment({"POD_NAME": "step-1", "POD_UID": "1234"})
+
+    assert (settings.pod_name, settings.pod_uid) == ("step-1", "1234")
