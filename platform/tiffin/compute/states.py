@@ -1,0 +1,365 @@
+"""The life of one step under Kueue, as a pure function: what was known, what is seen now -> what happened, in words.
+
+    memory, happened = step(memory, observe(watched.see(namespace, name)), now, limits)
+
+Rules, each with a test: a queued, evicted or paused step is no failure, however long (unless `max_queue` was asked
+for); only the Job's own failure, or Kueue taking it out for good, is one; the start timeout counts time *Admitted*;
+nothing is concluded from what a broken watch does not show; an end stays an end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from tiffin.compute.messages import Preemptor, Reason, Why, duration_words
+from tiffin.compute.observation import Observation
+
+__all__ = ["ENDED", "WAITING", "Limits", "Memory", "State", "Transition", "step"]
+
+
+class State(StrEnum):
+    """Where a step stands."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    GATED = "gated"
+    PAUSED = "paused"
+    ADMITTED = "admitted"
+    RUNNING = "running"
+    EVICTING = "evicting"
+    REQUEUED = "requeued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DEACTIVATED = "deactivated"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+REASONS_APART = timedelta(seconds=30)
+FAILURES = frozenset({State.FAILED, State.DEACTIVATED, State.REFUSED, State.LOST})
+ENDED = FAILURES | {State.SUCCEEDED}
+WAITING = frozenset({State.PENDING, State.QUEUED, State.GATED, State.PAUSED, State.REQUEUED})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How patient to be."""
+
+    start: timedelta = timedelta(minutes=15)
+    """From *Admitted* until a pod runs."""
+    queue: timedelta | None = None
+    """Longest wait for quota at a stretch; None waits for ever."""
+    refuse: timedelta = timedelta(minutes=5)
+    """How long Kueue must call a step hopeless; a queue may be just being changed."""
+    lost: timedelta = timedelta(seconds=60)
+    """How long a finished Job's step may go without its own last event, and a new Job unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered between looks. Begin with `Memory.begin(uid, now)` when the Job was handed in."""
+
+    state: State
+    why: Why
+    since: datetime
+    """When this state was entered, by our clock."""
+    uid: str = ""
+    seen: bool = False
+    waiting_since: datetime | None = None
+    admitted_since: datetime | None = None
+    """When we saw the current admission first."""
+    admission: datetime | None = None
+    """Kueue's time of that admission: tells one from the next."""
+    hopeless_since: datetime | None = None
+    doubt_since: datetime | None = None
+    workload: str = ""
+    evictions: int = 0
+    evictions_before: int = 0
+    """Evictions of earlier slices of an elastic Job."""
+    waited_s: float = 0.0
+    """Without quota, summed over all waits that are over."""
+    held_s: float = 0.0
+    """Admitted, summed over all admissions that are over."""
+    flavors: tuple[str, ...] = ()
+    told_at: datetime | None = None
+
+    @classmethod
+    def begin(cls, uid: str, now: datetime) -> Memory:
+        """A Job of that uid was just handed in."""
+        return cls(State.PENDING, Why.NEW, since=now, uid=uid, waiting_since=now)
+
+    @property
+    def over(self) -> bool:
+        return self.state in ENDED
+
+    def waited(self, now: datetime) -> float:
+        """Seconds without quota so far."""
+        return self.waited_s + (seconds(now, self.waiting_since) if self.waiting_since else 0.0)
+
+    def held(self, now: datetime) -> float:
+        """Seconds with quota so far."""
+        return self.held_s + (seconds(now, self.admitted_since) if self.admitted_since else 0.0)
+
+    def summary(self, now: datetime) -> dict[str, object]:
+        """For metadata at the end."""
+        evictions = self.evictions_before + self.evictions
+        return {"kueue/wait_s": round(self.waited(now), 1), "kueue/evictions": evictions, "kueue/flavor": ", ".join(self.flavors)}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change, for the event log."""
+
+    at: datetime
+    state: State
+    before: State
+    reason: Reason
+    words: str
+    queue: str = ""
+    cluster_queue: str = ""
+    position: int | None = None
+    wait_s: float = 0.0
+    preemptor: Preemptor | None = None
+    flavors: tuple[str, ...] = ()
+    evictions: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """The step ends here and did not succeed."""
+        return self.state in FAILURES
+
+
+def step(memory: Memory, seen: Observation, now: datetime, limits: Limits = Limits()) -> tuple[Memory, list[Transition]]:
+    """One look. Looking twice at the same changes nothing and tells nothing."""
+    if memory.state in FAILURES:
+        return memory, []
+    if memory.state is State.SUCCEEDED:
+        return after_success(memory, seen, now, limits)
+    if not seen.exists or (memory.uid and seen.uid != memory.uid):
+        return missing(memory, seen, now, limits)
+    memory, told = count_evictions(memory, seen, now)
+    memory = replace(memory, seen=True, uid=seen.uid)
+    state, reason = classify(seen, memory)
+    if state is None:  # the Workload is over and its Job is not: one of the two is late
+        memory = replace(memory, doubt_since=memory.doubt_since or now)
+        if seen.fresh and seconds(now, memory.doubt_since) >= limits.lost.total_seconds():
+            return end(memory, State.LOST, reason, seen, now, told)
+        return memory, told
+    memory = replace(memory, doubt_since=None)
+    if state in ENDED:
+        return end(memory, state, reason, seen, now, told)
+    memory, told = enter(memory, state, reason, seen, now, told)
+    late = out_of_time(memory, seen, reason, now, limits)
+    return end(memory, *late, seen, now, told) if late else (memory, told)
+
+
+def classify(seen: Observation, memory: Memory) -> tuple[State | None, Reason]:
+    """The state that one look shows."""
+    if seen.failure is not None:
+        return State.FAILED, seen.failure
+    if seen.complete:
+        return State.SUCCEEDED, Reason(Why.OTHER, "its Job has succeeded")
+    workload = seen.workload
+    if workload is None:
+        if seen.suspended:
+            return State.PENDING, seen.waiting_reason
+        return held(seen, memory, "it has no Workload of Kueue's")
+    if workload.finished:
+        condition = workload.conditions["Finished"]
+        return None, Reason(Why.OTHER, f"Kueue calls its Workload finished ({condition.reason}) and its Job has no end", condition.message)
+    if workload.evicted:
+        return classify_evicted(seen, paused=not workload.active)
+    if not workload.active and not workload.is_true("DeactivationTarget"):
+        return State.PAUSED, Reason(Why.PAUSED, "is paused: somebody deactivated its Workload")
+    if workload.admitted:
+        return held(seen, memory, "")
+    if workload.reserved:
+        waiting = ", ".join(sorted(name for name, state in workload.checks.items() if state != "Ready"))
+        return State.GATED, Reason(Why.CHECKS, f"has quota and waits for its admission checks {waiting}".rstrip())
+    reason = seen.waiting_reason
+    if reason.why is Why.GATED:
+        return State.GATED, reason
+    return (State.REQUEUED if memory.evictions + memory.evictions_before else State.QUEUED), reason
+
+
+def held(seen: Observation, memory: Memory, words: str) -> tuple[State, Reason]:
+    """With quota. What ran once runs until it loses its quota, also between its pod's end and its Job's."""
+    ran = memory.state is State.RUNNING and memory.admission == admission_of(seen)
+    if ran or seen.started:
+        return State.RUNNING, Reason(Why.NEW, words)
+    return State.ADMITTED, Reason(Why.NOT_READY, seen.trouble) if seen.trouble else Reason(Why.NEW, words)
+
+
+def classify_evicted(seen: Observation, *, paused: bool) -> tuple[State, Reason]:
+    """Evicted stays true through the whole second wait, so the pods tell whether it still gives its quota back."""
+    reason = seen.eviction_reason
+    if reason.why in (Why.RETRIES, Why.TOO_LONG, Why.DEACTIVATED):
+        return State.DEACTIVATED, reason
+    if paused:
+        return State.PAUSED, reason
+    if seen.pods_left or (seen.workload is not None and seen.workload.reserved):
+        return State.EVICTING, reason
+    return State.REQUEUED, seen.waiting_reason
+
+
+def count_evictions(memory: Memory, seen: Observation, now: datetime) -> tuple[Memory, list[Transition]]:
+    """Tell of evictions that came and went between two looks; a new slice of an elastic Job begins at none."""
+    workload = seen.workload
+    if workload is None:
+        return memory, []
+    counted = sum(workload.evictions.values())
+    known = memory.seen and memory.workload in ("", workload.uid)
+    if workload.uid != memory.workload:
+        memory = replace(memory, workload=workload.uid, evictions_before=memory.evictions_before + memory.evictions, evictions=0)
+    missed = counted > memory.evictions and not workload.evicted and known
+    memory = replace(memory, evictions=max(counted, memory.evictions))
+    if not missed or seen.complete or seen.failure is not None:
+        return memory, []
+    memory = settle(memory, State.EVICTING, now)
+    reason = seen.eviction_reason
+    return replace(memory, state=State.EVICTING, why=reason.why, since=now), [tell(memory, State.EVICTING, reason, seen, now)]
+
+
+def enter(
+    memory: Memory, state: State, reason: Reason, seen: Observation, now: datetime, told: list[Transition]
+) -> tuple[Memory, list[Transition]]:
+    """Into a state, or on in it. A transition is told for a new state, and for a new reason of waiting."""
+    hopeless = (memory.hopeless_since or now) if reason.hopeless and state in WAITING else None
+    memory = replace(settle(memory, state, now, admission_of(seen)), hopeless_since=hopeless, flavors=seen.flavors or memory.flavors)
+    if state is memory.state and not worth_telling(memory, state, reason, now):
+        return memory, told
+    told = [*told, tell(memory, state, reason, seen, now)]
+    since = now if state is not memory.state else memory.since
+    return replace(memory, state=state, why=reason.why, since=since, told_at=now), told
+
+
+def worth_telling(memory: Memory, state: State, reason: Reason, now: datetime) -> bool:
+    """A new reason in the same state: only where it explains something, and not at every turn of a busy queue."""
+    if reason.why is memory.why or reason.why in (Why.NEW, Why.EVALUATED) or state not in WAITING | {State.ADMITTED}:
+        return False
+    return memory.why in (Why.NEW, Why.EVALUATED) or memory.told_at is None or now - memory.told_at >= REASONS_APART
+
+
+def settle(memory: Memory, state: State, now: datetime, admission: datetime | None = None) -> Memory:
+    """Stop the clock of what ends and start that of what begins."""
+    holds = state in (State.ADMITTED, State.RUNNING)
+    another = holds and memory.admitted_since is not None and admission != memory.admission
+    if memory.admitted_since is not None and (not holds or another):
+        held = memory.held_s + seconds(now, memory.admitted_since)
+        memory = replace(memory, held_s=held, admitted_since=None, admission=None)
+    if holds and memory.admitted_since is None:
+        memory = replace(memory, admitted_since=now, admission=admission)
+    if memory.waiting_since is not None and (holds or state in ENDED):
+        memory = replace(memory, waited_s=memory.waited_s + seconds(now, memory.waiting_since), waiting_since=None)
+    if memory.waiting_since is None and not holds and state not in ENDED:
+        memory = replace(memory, waiting_since=now)
+    return memory
+
+
+def admission_of(seen: Observation) -> datetime | None:
+    return None if seen.workload is None else seen.workload.since("Admitted")
+
+
+def out_of_time(memory: Memory, seen: Observation, reason: Reason, now: datetime, limits: Limits) -> tuple[State, Reason] | None:
+    """The end of somebody's patience; never by what a broken watch shows."""
+    if not seen.fresh:
+        return None
+    if memory.state is State.ADMITTED and memory.admitted_since is not None:
+        waited = seconds(now, memory.admitted_since)
+        if waited >= limits.start.total_seconds():
+            trouble = f": {seen.trouble}" if seen.trouble else ""
+            return State.FAILED, Reason(Why.NOT_READY, f"its pods did not start within {duration_words(waited)} of its admission{trouble}")
+    if memory.hopeless_since is not None and seconds(now, memory.hopeless_since) >= limits.refuse.total_seconds():
+        return State.REFUSED, reason
+    if limits.queue is not None and memory.state in WAITING and memory.state is not State.PAUSED and memory.waiting_since is not None:
+        waited = seconds(now, memory.waiting_since)
+        if waited >= limits.queue.total_seconds():
+            words = f"it waited {duration_words(waited)}, longer than its max_queue of {duration_words(limits.queue.total_seconds())}"
+            return State.FAILED, Reason(memory.why, f"{words}; it {reason.words}")
+    return None
+
+
+def missing(memory: Memory, seen: Observation, now: datetime, limits: Limits) -> tuple[Memory, list[Transition]]:
+    """The Job is not there, or another has its name."""
+    if seen.exists:
+        return end(memory, State.LOST, Reason(Why.OTHER, "another Job has its name: its own was deleted"), seen, now, [])
+    if not seen.fresh:
+        return memory, []
+    if memory.seen:
+        return end(memory, State.LOST, Reason(Why.OTHER, "its Job was deleted by somebody else"), seen, now, [])
+    memory = replace(memory, doubt_since=memory.doubt_since or now)
+    if seconds(now, memory.doubt_since) >= limits.lost.total_seconds():
+        return end(memory, State.LOST, Reason(Why.OTHER, "its Job never appeared"), seen, now, [])
+    return memory, []
+
+
+def after_success(memory: Memory, seen: Observation, now: datetime, limits: Limits) -> tuple[Memory, list[Transition]]:
+    """Whoever still asks has not got the step's own last event: it died between its work and its word."""
+    if seen.fresh and seconds(now, memory.since) >= limits.lost.total_seconds():
+        words = f"its Job succeeded {duration_words(seconds(now, memory.since))} ago and the step never said that it ended"
+        return end(memory, State.LOST, Reason(Why.OTHER, words), seen, now, [])
+    return memory, []
+
+
+def end(
+    memory: Memory, state: State, reason: Reason, seen: Observation, now: datetime, told: list[Transition]
+) -> tuple[Memory, list[Transition]]:
+    memory = settle(memory, state, now)
+    told = [*told, tell(memory, state, reason, seen, now)]
+    return replace(memory, state=state, why=reason.why, since=now, flavors=seen.flavors or memory.flavors), told
+
+
+VERBS = {
+    State.PENDING: "handed in",
+    State.QUEUED: "queued",
+    State.GATED: "held",
+    State.PAUSED: "paused",
+    State.ADMITTED: "admitted",
+    State.RUNNING: "running",
+    State.EVICTING: "gives its quota back",
+    State.REQUEUED: "queued again",
+    State.SUCCEEDED: "succeeded",
+    State.FAILED: "failed",
+    State.DEACTIVATED: "taken out by Kueue",
+    State.REFUSED: "cannot be admitted",
+    State.LOST: "lost",
+}
+
+
+def tell(memory: Memory, state: State, reason: Reason, seen: Observation, now: datetime) -> Transition:
+    """The transition, and its sentence."""
+    queue = seen.queue
+    cluster_queue = seen.workload.admission.cluster_queue if seen.workload and seen.workload.admission else ""
+    evictions = memory.evictions + memory.evictions_before
+    parts = [VERBS[state]]
+    if state in WAITING and queue:
+        parts[0] += f" in queue {queue}"
+        parts += [f"position {seen.position + 1}"] if seen.position is not None else []
+        kept = seen.workload is not None and seen.workload.queued_at == seen.workload.created
+        parts += ["keeps its place"] if state is State.REQUEUED and kept else []
+    if state is State.ADMITTED:
+        parts[0] += f" by {cluster_queue}" if cluster_queue else ""
+        parts[0] += f" (flavor {', '.join(seen.flavors)})" if seen.flavors else ""
+        parts += [f"waited {duration_words(memory.waited_s)}"]
+    words = ", ".join(parts) + (f": {reason.words}" if reason.words and state not in (State.RUNNING, State.SUCCEEDED) else "")
+    return Transition(
+        at=now,
+        state=state,
+        before=memory.state,
+        reason=reason,
+        words=words,
+        queue=queue,
+        cluster_queue=cluster_queue,
+        position=seen.position if state in WAITING else None,
+        wait_s=memory.waited(now),
+        preemptor=seen.preemptor if state in (State.EVICTING, State.REQUEUED) else None,
+        flavors=seen.flavors or memory.flavors,
+        evictions=evictions,
+    )
+
+
+def seconds(now: datetime, then: datetime) -> float:
+    """Never negative: clocks are set back."""
+    return max(0.0, (now - then).total_seconds())
