@@ -21,6 +21,7 @@ from tiffin.online.store import OnlineStore
 from tiffin.orchestration.resource_keys import Endpoint, ProdReader, Promotions, StackClock
 from tiffin.registry.promoter import request_promotion
 from tiffin.storage.delta import DeltaStore
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import RecordKind
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
@@ -111,9 +112,9 @@ class AskThePromoter:
     def __init__(self, dev: ObjectStore, prod: ObjectStore, *, timeout_s: float, run_id: str | None) -> None:
         self.dev, self.prod, self.timeout_s, self.run_id = dev, prod, timeout_s, run_id
 
-    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None, fence: Fence | None = None) -> Pointer:
         """See `Promotions.promote`."""
-        return request_promotion(self.dev, self.prod, kind, digest, timeout_s=self.timeout_s, run_id=self.run_id, after=after)
+        return request_promotion(self.dev, self.prod, kind, digest, timeout_s=self.timeout_s, run_id=self.run_id, after=after, fence=fence)
 
 
 class PromotionsResource(dg.ConfigurableResource[Promotions]):

@@ -24,6 +24,7 @@ from tiffin.registry.pointers import current
 from tiffin.registry.promote import promote
 from tiffin.serving.http import serve_status
 from tiffin.storage.delta import DeltaStore
+from tiffin.storage.fencing import Fence
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.layout import RecordKind
 
@@ -39,9 +40,9 @@ class FolderPromotions:
     signer: Signer
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None, fence: Fence | None = None) -> Pointer:
         self.asked.append((kind, digest))
-        return promote(kind, digest, dev=self.dev, prod=self.prod, signer=self.signer, after=after).pointer
+        return promote(kind, digest, dev=self.dev, prod=self.prod, signer=self.signer, after=after, fence=fence).pointer
 
 
 @dataclass

@@ -31,6 +31,7 @@ from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.resource_keys import REQUIRED, ProdReader, StackClock
 from tiffin.serving.deployment import Deployment
 from tiffin.storage.delta import DeltaStore
+from tiffin.storage.fencing import Fence
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.layout import RecordKind
 from tiffin.training import Model, Spine, TrainingTable
@@ -104,9 +105,9 @@ class MeetingTables:
 class MeetingPromotions(FolderPromotions):
     """Promotions before which the two meet: both have seen the same live edition."""
 
-    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None, fence: Fence | None = None) -> Pointer:
         self.meet()
-        return super().promote(kind, digest, after=after)
+        return super().promote(kind, digest, after=after, fence=fence)
 
     meet: Meeting = Meeting(None)
 

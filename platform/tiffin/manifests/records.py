@@ -36,6 +36,11 @@ def is_plain(layout: str) -> bool:
     return layout == "plain"
 
 
+def is_none(value: object) -> bool:
+    """A field that came later and is not set: left out, so that bytes stay what they were."""
+    return value is None
+
+
 class FileRef(Record):
     """A blob under the name it has for people and programs."""
 
@@ -214,3 +219,5 @@ class Pointer(Record):
     abandoned: tuple[str, ...] = ()
     sequence: int = Field(ge=1)
     moved_at_us: int | None = Field(default=None, description="when it began to name this manifest, µs since 1970 UTC")
+    fence: str | None = Field(default=None, exclude_if=is_none, description="step '<run>/<step>' that moved it, where steps are fenced")
+    attempt: int | None = Field(default=None, ge=1, exclude_if=is_none, description="number of that step's attempt")

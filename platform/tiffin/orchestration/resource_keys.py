@@ -13,6 +13,7 @@ from typing import Protocol
 from tiffin.core.clock import frozen_clock, wall_clock
 from tiffin.manifests.records import Pointer
 from tiffin.manifests.signing import Verifier
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import RecordKind
 from tiffin.storage.objects import ObjectStore
 
@@ -50,14 +51,16 @@ class ProdReader:
 class Promotions(Protocol):
     """Makes a manifest of the dev bucket the current one in prod, under an identity of its own."""
 
-    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None) -> Pointer:
+    def promote(self, kind: RecordKind, digest: str, *, after: str | None = None, fence: Fence | None = None) -> Pointer:
         """Wait for the promoter's verdict.
 
         Args:
             after: the manifest that this one builds upon, as a delta does.
+            fence: of the step that asks, where steps are fenced.
 
         Raises:
-            Conflict: something else than `after` is current by now. Else what the promoter raised; NotReady when it does not answer.
+            Conflict: something else than `after` is current by now, or a newer attempt at the step has started. Else what the
+                promoter raised; NotReady when it does not answer.
         """
         ...
 

@@ -3,6 +3,9 @@
 What a run writes lies under names of its own (its id, or the digest of the content) until one atomic step makes it current.
 That step is conditional on what the run saw when it began, not on what it sees at the end: a run that began before another
 one's commit was computed from the world before it.
+
+One run may try a step twice at the same time, where a cluster preempts it: then the newer attempt is the run, and the older
+one is told (`fence_of`; without a cluster there is no fence).
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from tiffin.compute.fence import Attempt, resume
 from tiffin.core.errors import Conflict, PlatformError
+from tiffin.core.settings import Settings
 from tiffin.registry.models import current, load_record
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import RecordKind
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import Replaced, TableStore
 
-__all__ = ["RunTables", "began_at", "naming_the_publisher", "naming_the_winner"]
+__all__ = ["RunTables", "began_at", "fence_of", "naming_the_publisher", "naming_the_winner"]
 
 
 class RunTables:
@@ -28,10 +34,11 @@ class RunTables:
 
     Args:
         refs: the tables that the run writes.
+        fence: the attempt at the step that writes them.
     """
 
-    def __init__(self, tables: TableStore, *refs: str) -> None:
-        self.tables = tables
+    def __init__(self, tables: TableStore, *refs: str, fence: Fence | None = None) -> None:
+        self.tables, self.fence = tables, fence
         versions = {ref: tables.version(ref) for ref in refs}
         self.began = {ref: -1 if version is None else version for ref, version in versions.items()}
 
@@ -53,10 +60,24 @@ class RunTables:
         return self.tables.read(ref, columns=columns, version=version, partitions=partitions)
 
     def replace(
-        self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None, since: int | None = None
+        self,
+        ref: str,
+        data: pa.Table,
+        *,
+        partitions: Sequence[str] | None,
+        attempt: str | None = None,
+        since: int | None = None,
+        fence: Fence | None = None,
     ) -> Replaced:
-        """See `TableStore`; `since` is when the run began."""
-        return self.tables.replace(ref, data, partitions=partitions, attempt=attempt, since=self.began.get(ref, since))
+        """See `TableStore`; `since` is when the run began, and `fence` is the run's."""
+        shown = self.fence if fence is None else fence
+        return self.tables.replace(ref, data, partitions=partitions, attempt=attempt, since=self.began.get(ref, since), fence=shown)
+
+
+def fence_of(context: dg.AssetExecutionContext, store: ObjectStore) -> Attempt | None:
+    """The attempt that this process makes at its step, as whoever started it said; None where steps are not fenced."""
+    number = Settings.from_environment().attempt
+    return None if number is None else resume(store, context.run.run_id, str(context.op_execution_context.op_handle), number)
 
 
 def began_at(store: ObjectStore, kind: RecordKind, team: str, name: str) -> int:

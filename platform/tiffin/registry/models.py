@@ -12,6 +12,7 @@ from tiffin.registry.exact import read_exact
 from tiffin.registry.pickles import refuse_pickle
 from tiffin.registry.pointers import current, move
 from tiffin.registry.references import RECORD_TYPES, AnyRecord, check_path, home_of, kind_of, title_of
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import RecordKind, blob_key, manifest_key
 from tiffin.storage.objects import ObjectStore, put_blob
 
@@ -37,14 +38,16 @@ def save_record(store: ObjectStore, record: AnyRecord) -> str:
     return digest
 
 
-def publish_record(dev: ObjectStore, record: AnyRecord, *, now: Clock = wall_clock, since: int | None = None) -> str:
+def publish_record(
+    dev: ObjectStore, record: AnyRecord, *, now: Clock = wall_clock, since: int | None = None, fence: Fence | None = None
+) -> str:
     """Write a record and make dev's pointer of its team and name say so: what `tiffin promote` takes by default.
 
     Args:
-        since: see `tiffin.registry.pointers.move`; a lost race leaves the record there under its address.
+        since, fence: see `tiffin.registry.pointers.move`; a lost race leaves the record there under its address.
     """
     digest = save_record(dev, record)
-    move(dev, kind_of(record), *home_of(record), digest, now=now, since=since)
+    move(dev, kind_of(record), *home_of(record), digest, now=now, since=since, fence=fence)
     return digest
 
 
@@ -60,13 +63,19 @@ def load_record(store: ObjectStore, kind: RecordKind, digest: str) -> AnyRecord:
 
 
 def save_model(
-    dev: ObjectStore, record: ModelRecord, files: Mapping[str, bytes], *, now: Clock = wall_clock, since: int | None = None
+    dev: ObjectStore,
+    record: ModelRecord,
+    files: Mapping[str, bytes],
+    *,
+    now: Clock = wall_clock,
+    since: int | None = None,
+    fence: Fence | None = None,
 ) -> str:
     """Write a model version: its files, its record, then the dev pointer of `team/name`.
 
     Args:
         files: by path, exactly those that `record.files` lists (`file_refs(files)`).
-        since: see `tiffin.registry.pointers.move`.
+        since, fence: see `tiffin.registry.pointers.move`.
 
     Returns:
         The digest of the record.
@@ -90,7 +99,7 @@ def save_model(
             )
     for data in files.values():
         put_blob(dev, data)
-    return publish_record(dev, record, now=now, since=since)
+    return publish_record(dev, record, now=now, since=since, fence=fence)
 
 
 def load_model(store: ObjectStore, digest: str) -> tuple[ModelRecord, dict[str, bytes]]:

@@ -11,6 +11,7 @@ from tiffin.core.errors import Conflict, Denied, Invalid, NotFound
 from tiffin.core.units import to_us
 from tiffin.manifests.records import Pointer
 from tiffin.registry.references import title
+from tiffin.storage.fencing import Fence, refuse_older
 from tiffin.storage.layout import RecordKind, pointer_key
 from tiffin.storage.objects import ObjectStore
 
@@ -37,6 +38,18 @@ def advance(pointer: Pointer | None, digest: str, *, at_us: int) -> Pointer:
     return Pointer(
         manifest=digest,
         previous=(pointer.manifest, *pointer.previous)[:MAX_PREVIOUS],
+        abandoned=tuple(old for old in pointer.abandoned if old != digest),
+        sequence=pointer.sequence + 1,
+        moved_at_us=at_us,
+    )
+
+
+def supersede(pointer: Pointer, digest: str, *, at_us: int) -> Pointer:
+    """The pointer after a newer attempt takes the place of an older one of the same step: a run leaves one edition behind."""
+    previous = pointer.previous[1:] if pointer.previous[:1] == (digest,) else pointer.previous
+    return Pointer(
+        manifest=digest,
+        previous=previous,
         abandoned=tuple(old for old in pointer.abandoned if old != digest),
         sequence=pointer.sequence + 1,
         moved_at_us=at_us,
@@ -102,6 +115,7 @@ def move(
     asked_at_us: int | None = None,
     since: int | None = None,
     after: str | None = None,
+    fence: Fence | None = None,
 ) -> tuple[Pointer, bool]:
     """Make the pointer name `digest`, whoever else moves it meanwhile.
 
@@ -110,22 +124,36 @@ def move(
         since: the pointer's sequence when the mover began, 0 before it existed; a pointer that others moved since is
             left to them. None takes it from whoever.
         after: the manifest that `digest` builds upon; a pointer that names another one by now is left as it is.
+        fence: the mover's try at its step, kept in the pointer. What an older attempt at the same step put there is no
+            move of somebody else: the newer one takes its place. A try after the first writes the pointer even where it
+            names `digest` already, so that an older one's late write no longer fits.
 
     Returns:
         The pointer, and whether this call moved it: naming the current manifest again is no move.
 
     Raises:
         Denied: rolled back since it was asked. Conflict: others won every one of many races, or moved it after `since`;
-            `context["manifest"]` is then theirs.
+            `context["manifest"]` is then theirs. Or a newer attempt at the fence's step has started.
     """
+    doing = f"moving the pointer of {title(kind, team, name)}"
     for _ in range(MAX_RACES):
         seen = look(store, kind, team, name)
+        stands = None if seen is None or fence is None or seen.pointer.fence != fence.step else seen.pointer.attempt
+        if fence is not None:
+            # after the look: a newer attempt that starts from here on moves the pointer away from what was seen
+            fence.check(doing)
+            refuse_older(doing, fence, stands)
         if seen is not None and seen.pointer.manifest == digest:
-            return seen.pointer, False
+            if fence is None or fence.number in (1, stands):
+                return seen.pointer, False
+            if confirmed(store, kind, team, name, seen, fenced(seen.pointer, fence)):
+                return fenced(seen.pointer, fence), False
+            continue
+        overtakes = fence is not None and stands is not None and stands < fence.number
         moved = since is not None and since != (0 if seen is None else seen.pointer.sequence)
-        if moved or (after is not None and after != (None if seen is None else seen.pointer.manifest)):
+        if not overtakes and (moved or (after is not None and after != (None if seen is None else seen.pointer.manifest))):
             raise Conflict(
-                f"moving the pointer of {title(kind, team, name)}: somebody else moved it meanwhile",
+                f"{doing}: somebody else moved it meanwhile",
                 fix="see which edition is wanted, then repeat the step",
                 context={"manifest": "" if seen is None else seen.pointer.manifest},
             )
@@ -139,17 +167,30 @@ def move(
                 f"{title(kind, team, name)} was rolled back from manifest {digest} after its promotion was asked",
                 fix="if it should be live after all, ask for it again",
             )
-        new = advance(None if seen is None else seen.pointer, digest, at_us=to_us(now()))
-        try:
-            replace(store, kind, team, name, seen, new)
-        except Conflict:
-            logger.info("pointer moved meanwhile, reading it again", extra={"kind": kind, "team": team, "record": name})
-            continue
-        return new, True
-    raise Conflict(
-        f"moving the pointer of {title(kind, team, name)}: others moved it {MAX_RACES} times first",
-        fix="find out who else publishes it, then try again",
-    )
+        at_us = to_us(now())
+        if seen is not None and overtakes:
+            new = supersede(seen.pointer, digest, at_us=at_us)
+        else:
+            new = advance(None if seen is None else seen.pointer, digest, at_us=at_us)
+        new = new if fence is None else fenced(new, fence)
+        if confirmed(store, kind, team, name, seen, new):
+            return new, True
+    raise Conflict(f"{doing}: others moved it {MAX_RACES} times first", fix="find out who else publishes it, then try again")
+
+
+def fenced(pointer: Pointer, fence: Fence) -> Pointer:
+    """The same pointer, showing who put it there."""
+    return pointer.model_copy(update={"fence": fence.step, "attempt": fence.number})
+
+
+def confirmed(store: ObjectStore, kind: RecordKind, team: str, name: str, seen: Seen | None, new: Pointer) -> bool:
+    """Whether `new` was written; False when the pointer moved meanwhile."""
+    try:
+        replace(store, kind, team, name, seen, new)
+    except Conflict:
+        logger.info("pointer moved meanwhile, reading it again", extra={"kind": kind, "team": team, "record": name})
+        return False
+    return True
 
 
 def move_back(

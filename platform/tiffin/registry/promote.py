@@ -20,6 +20,7 @@ from tiffin.registry.exact import read_exact
 from tiffin.registry.pickles import refuse_pickle
 from tiffin.registry.pointers import move, move_back
 from tiffin.registry.references import RECORD_TYPES, AnyRecord, Reference, check_kind, home_of, kind_of, references, title, title_of
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import RecordKind, blob_key, manifest_key, pointer_key, signature_key
 from tiffin.storage.objects import ObjectStore
 
@@ -116,6 +117,7 @@ def promote(
     home: tuple[str, str] | None = None,
     asked_at_us: int | None = None,
     after: str | None = None,
+    fence: Fence | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Promotion:
     """Make one exact manifest, with all it names, the current one in prod.
@@ -128,10 +130,11 @@ def promote(
         home: `(team, name)` that the caller means; a manifest of another is refused and not promoted.
         asked_at_us: when somebody wished it; a rollback of the same manifest after that stands.
         after: the manifest that this one builds upon, as a delta does: it must be the current one still.
+        fence: of the step that asks; see `tiffin.registry.pointers.move`.
         progress: called with objects done and objects in all.
 
     Raises:
-        Conflict: something else than `after` is current by now.
+        Conflict: something else than `after` is current by now, or a newer attempt at the step has started.
         NotFound: the manifest, or something it names, is not in dev.
         Corrupt: some bytes are not what their digest says; the error names the file.
         Denied: a gate of the model did not pass, a file could be a pickle, or it was rolled back
@@ -165,7 +168,7 @@ def promote(
         progress(done, total)
 
     team, name = home_of(plan[0].record)
-    pointer, changed = move(prod, kind, team, name, digest, now=now, asked_at_us=asked_at_us, after=after)
+    pointer, changed = move(prod, kind, team, name, digest, now=now, asked_at_us=asked_at_us, after=after, fence=fence)
     if changed:
         logger.info("promoted", extra={"kind": kind, "team": team, "record": name, "manifest": digest, "copied": copier.copied})
     return Promotion(kind, team, name, digest, pointer, changed, copier.copied, copier.copied_bytes)

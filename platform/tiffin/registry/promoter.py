@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tiffin.compute.fence import Attempt
 from tiffin.core.clock import Clock, wall_clock
 from tiffin.core.errors import Conflict, Invalid, NotFound, NotReady, PlatformError
 from tiffin.core.settings import Settings
@@ -27,6 +28,7 @@ from tiffin.registry.identity import identity
 from tiffin.registry.promote import promote
 from tiffin.registry.references import check_kind
 from tiffin.registry.tickets import REQUESTS, Failure, PromotionRequest, Verdict, new_request, read_request, ticket_of
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import RecordKind, request_key, verdict_key
 from tiffin.storage.objects import ObjectStore
 
@@ -47,6 +49,7 @@ def request_promotion(
     sleep: Callable[[float], None] = time.sleep,
     run_id: str | None = None,
     after: str | None = None,
+    fence: Fence | None = None,
     poll_s: float = 0.2,
     now: Clock = wall_clock,
     monotonic: Callable[[], float] = time.monotonic,
@@ -60,6 +63,7 @@ def request_promotion(
         dev: the step's own dev key; the request is written there.
         prod_read: a key that may read prod; it sees the verdict.
         after: the manifest that this one builds upon: when another is current by then, Conflict.
+        fence: of the step that asks: when a newer attempt at it has started by then, Conflict.
         now: the wall: requests are answered in the order in which they were asked.
 
     Returns:
@@ -68,7 +72,7 @@ def request_promotion(
     Raises:
         NotReady: no verdict in time. Otherwise what the promoter raised, with its fix.
     """
-    request = new_request(check_kind(kind), digest, run_id=run_id, asked_at_us=to_us(now()), after=after)
+    request = new_request(check_kind(kind), digest, run_id=run_id, asked_at_us=to_us(now()), after=after, fence=fence)
     ticket = request.ticket
     dev.put(request_key(ticket), request.to_bytes(), if_absent=True)
     deadline = monotonic() + timeout_s
@@ -254,9 +258,10 @@ class Desk:
                 now=self.now,
                 asked_at_us=asked.asked_at_us,
                 after=asked.after,
+                fence=fence_of(self.dev, asked),
             )
         except PlatformError as err:
-            if err.retryable:
+            if err.retryable and not decided(err):
                 raise NotReady(err.message, fix=err.fix) from err
             failure = Failure.of(err)
         except Exception as err:  # the edge of a daemon: what a request can provoke is answered, not died of
@@ -266,6 +271,16 @@ class Desk:
         else:
             return Verdict(ticket=ticket, manifest=asked.manifest, pointer=done.pointer, answered_at_us=to_us(self.now()))
         return Verdict(ticket=ticket, manifest=asked.manifest, failure=failure, answered_at_us=to_us(self.now()))
+
+
+def fence_of(dev: ObjectStore, asked: PromotionRequest) -> Attempt | None:
+    """The attempt that asks. Whoever lies about it can only be refused."""
+    return None if asked.fence is None or asked.attempt is None else Attempt(dev, asked.fence, asked.attempt)
+
+
+def decided(err: PlatformError) -> bool:
+    """A pointer that was moved by somebody else, or a newer attempt: asking again later gives no other answer."""
+    return isinstance(err, Conflict) and bool(err.context.keys() & {"manifest", "fence"})
 
 
 def run(settings: Settings, secrets_path: Path, *, stop: threading.Event | None = None) -> None:

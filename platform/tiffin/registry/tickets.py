@@ -13,6 +13,7 @@ from tiffin.core.digests import digest_bytes
 from tiffin.core.errors import Invalid, PlatformError
 from tiffin.core.spec import Record
 from tiffin.manifests.records import Pointer
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import request_key
 
 __all__ = ["REQUESTS", "Failure", "PromotionRequest", "Verdict", "new_request", "read_request", "ticket_of"]
@@ -31,6 +32,8 @@ class PromotionRequest(Record):
     run_id: str | None = None
     asked_at_us: int = Field(default=0, ge=0, description="requests are answered in this order; the last wish wins")
     after: str | None = Field(default=None, exclude_if=lambda after: after is None, description="what the manifest builds upon")
+    fence: str | None = Field(default=None, exclude_if=lambda fence: fence is None, description="step '<run>/<step>' that asks")
+    attempt: int | None = Field(default=None, ge=1, exclude_if=lambda attempt: attempt is None, description="its number")
     nonce: str
 
     @property
@@ -68,9 +71,20 @@ class Verdict(Record):
     answered_at_us: int
 
 
-def new_request(kind: str, manifest: str, *, run_id: str | None, asked_at_us: int, after: str | None = None) -> PromotionRequest:
+def new_request(
+    kind: str, manifest: str, *, run_id: str | None, asked_at_us: int, after: str | None = None, fence: Fence | None = None
+) -> PromotionRequest:
     """A request nobody asked before: the same wish twice is two tickets."""
-    return PromotionRequest(kind=kind, manifest=manifest, run_id=run_id, asked_at_us=asked_at_us, after=after, nonce=secrets.token_hex(8))
+    return PromotionRequest(
+        kind=kind,
+        manifest=manifest,
+        run_id=run_id,
+        asked_at_us=asked_at_us,
+        after=after,
+        fence=None if fence is None else fence.step,
+        attempt=None if fence is None else fence.number,
+        nonce=secrets.token_hex(8),
+    )
 
 
 def ticket_of(key: str) -> str | None:

@@ -21,6 +21,7 @@ from tiffin.storage.content import PARTITION, content_digests, plain
 from tiffin.storage.data_files import DataFile, Held, digest_in, rows_of, write_files
 from tiffin.storage.delta_errors import translated
 from tiffin.storage.delta_log import add_action, arrow_schema, difference, files_by_partition, lost_the_race, paths_of, rows_by_partition
+from tiffin.storage.fencing import Fence, refuse_older
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.layout import table_path
 from tiffin.storage.objects import ObjectStore
@@ -151,20 +152,34 @@ class DeltaStore:
         return copies
 
     def replace(
-        self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None, since: int | None = None
+        self,
+        ref: str,
+        data: pa.Table,
+        *,
+        partitions: Sequence[str] | None,
+        attempt: str | None = None,
+        since: int | None = None,
+        fence: Fence | None = None,
     ) -> Replaced:
         """Make `data` the whole content of these partitions; see `TableStore.replace`.
 
         A call that replaces the whole table, every partition that has rows included, may change its
         columns. Under an `attempt` that has committed these partitions before, nothing is written: the
         answer is the version which that commit made.
+
+        A `fence` is shown by every commit, so that one whose base is older than a newer attempt's commit loses the race for
+        the version and then sees by whom. That is why a try after the first leaves its number even where nothing changed.
         """
+        if fence is not None:
+            fence.check(f"writing table {ref!r}")
         names = check_partitions(ref, data, partitions)
         data = plain(data)
         tables = rows_of(data, names)
         # one attempt may write several ranges of one table: each is fenced by itself
         writer, attempt = attempt, None if attempt is None else f"{attempt}/{digest_json(sorted(names))[:16]}"
         base = self.open(ref)
+        if base is not None and fence is not None:
+            refuse_older(f"writing table {ref!r}", fence, base.transaction_version(shown_as(fence)))
         if base is not None and attempt is not None and (done := base.transaction_version(attempt)) is not None:
             return self.as_committed(ref, done, names)
         digests = content_digests(data, by=None if partitions is None else PARTITION, groups=names)
@@ -172,18 +187,30 @@ class DeltaStore:
         held = self.held(ref, base, names)
         reshaped = base is not None and self.reshapes(ref, base, data, names, partitioned=partitions is not None)
         changed = tuple(names) if base is None or reshaped else tuple(name for name in names if held[name].digest != digests[name])
-        if base is not None and not changed:
+        if base is not None and not changed and (fence is None or fence.number == 1):
             return Replaced(base.version(), digests, (), rows, 0)
         if base is not None and since is not None and since < base.version():
             began = None if since < 0 else self.open(ref, since)
-            self.check_unchanged(ref, began, base, changed)
+            self.check_unchanged(ref, began, base, changed, own=None if fence is None else writer)
 
         files = write_files(self.files, f"{self.prefix}{table_path(ref)}", {name: tables[name] for name in changed}, digests)
         made = data.schema if partitions is None else ordered(data.schema)
         schema = made if base is None or reshaped else arrow_schema(base)
-        version = self.commit(
-            ref, base, held, files, schema, changed, partitioned=partitions is not None, reshaped=reshaped, attempt=attempt, writer=writer
+        version, ours = self.commit(
+            ref,
+            base,
+            held,
+            files,
+            schema,
+            changed,
+            partitioned=partitions is not None,
+            reshaped=reshaped,
+            attempt=attempt,
+            writer=writer,
+            fence=fence,
         )
+        if not ours:
+            return self.as_committed(ref, version, names)
         return Replaced(version, digests, changed, rows, sum(file.size_bytes for file in files))
 
     def commit(
@@ -199,14 +226,24 @@ class DeltaStore:
         reshaped: bool,
         attempt: str | None,
         writer: str | None,
-    ) -> int:
-        """Name the written files in the log, unless a partition of ours changed since `base`."""
-        start = base
+        fence: Fence | None,
+    ) -> tuple[int, bool]:
+        """Name the written files in the log, unless a partition of ours changed since `base`.
+
+        Without files for a table that stands, only the fence is shown.
+
+        Returns:
+            The version, and whether these files are in it: an earlier call under `attempt` may have made it from others.
+        """
+        start, own = base, None if fence is None else writer
         for turn in range(COMMIT_TURNS):
             next_version = 0 if base is None else base.version() + 1
-            fence = [] if attempt is None else [Transaction(attempt, next_version)]
+            shown = [] if attempt is None else [Transaction(attempt, next_version)]
+            if fence is not None:
+                shown.append(Transaction(shown_as(fence), fence.number))
+                fence.check(f"writing table {ref!r}")
             told = {} if writer is None else {WRITER: writer}
-            properties = CommitProperties(max_commit_retries=0, app_transactions=fence, custom_metadata=told)
+            properties = CommitProperties(max_commit_retries=0, app_transactions=shown, custom_metadata=told)
             adds = [add_action(file, now_ms=int(self.now_s() * 1000)) for file in files]
             by = [PARTITION] if partitioned else []
             with translated("writing", ref, identity=self.identity):
@@ -227,7 +264,7 @@ class DeltaStore:
                         only = [(PARTITION, "in", list(changed))] if partitioned and not reshaped else None
                         base.create_write_transaction(
                             [*adds],
-                            "overwrite",
+                            "overwrite" if changed else "append",
                             Schema.from_arrow(schema),
                             by,
                             only,
@@ -238,18 +275,20 @@ class DeltaStore:
                     if not lost_the_race(err):
                         raise
                 else:
-                    return next_version
+                    return next_version, True
             now = self.open(ref)
             if now is None:
                 raise Conflict(f"writing table {ref!r}: it was removed meanwhile", fix="repeat the step")
             paths = set(paths_of(now)[1])
             if files and all(file.path in paths for file in files):
                 # the commit landed although its answer was lost; it can only have become this version
-                return next_version
+                return next_version, True
+            if fence is not None:
+                refuse_older(f"writing table {ref!r}", fence, now.transaction_version(shown_as(fence)))
             if attempt is not None and (done := now.transaction_version(attempt)) is not None:
-                return int(done)
+                return int(done), False
             expected = schema if start is None else arrow_schema(start)
-            self.check_unchanged(ref, start, now, list(files_by_partition(now)) if reshaped else list(held))
+            self.check_unchanged(ref, start, now, list(files_by_partition(now)) if reshaped else list(held), own=own)
             if difference(expected, arrow_schema(now)) or now.metadata().partition_columns != by:
                 raise Conflict(f"writing table {ref!r}: another writer changed its columns meanwhile", fix=LOST, context={"table": ref})
             base = now
@@ -258,13 +297,15 @@ class DeltaStore:
             f"writing table {ref!r}: {COMMIT_TURNS} other commits came first", fix="repeat the step; write less often, in larger ranges"
         )
 
-    def check_unchanged(self, ref: str, before: DeltaTable | None, now: DeltaTable, names: Sequence[str]) -> None:
-        """Refuse to overwrite what another writer put into our partitions meanwhile."""
+    def check_unchanged(self, ref: str, before: DeltaTable | None, now: DeltaTable, names: Sequence[str], *, own: str | None) -> None:
+        """Refuse to overwrite what another writer put into our partitions meanwhile; `own` is no other writer."""
         held = {} if before is None else files_by_partition(before)
         found = files_by_partition(now)
         for name in names:
             if held.get(name, ()) != found.get(name, ()):
                 winner = self.writer_of(ref, now, name, after=-1 if before is None else before.version())
+                if own is not None and winner == own:
+                    continue  # an older attempt at our own step
                 what = f"partition {name!r} of table {ref!r}" if name else f"table {ref!r}"
                 raise Conflict(
                     f"writing {what}: {'another writer' if winner is None else f'run {winner}'} changed it meanwhile",
@@ -357,6 +398,11 @@ class DeltaStore:
                 )
             table.load_as_version(version)
             return table
+
+
+def shown_as(fence: Fence) -> str:
+    """The transaction under which a table keeps the number of a step's newest commit."""
+    return f"fence/{fence.step}"
 
 
 def file_store(root_url: str, options: Mapping[str, str]) -> tuple[ObjectStore, str, str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
+from tiffin.core.errors import Invalid
 from tiffin.core.names import check_name, split_ref
 
 __all__ = [
     "RecordKind",
     "audit_key",
     "blob_key",
+    "checkpoint_prefix",
+    "fence_key",
     "manifest_key",
     "pointer_key",
     "request_key",
@@ -19,6 +23,8 @@ __all__ = [
 ]
 
 RecordKind = Literal["view", "generation", "model", "deployment"]
+# a run's id, and a step's key as Dagster writes it: names, dots, and the mapping key of a dynamic step in brackets
+STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.\[\]-]{0,299}")
 
 
 def blob_key(digest: str) -> str:
@@ -60,3 +66,20 @@ def table_path(ref: str) -> str:
 def audit_key(what: str, team: str, name: str, record: str) -> str:
     """A record of something that was done to a view for good, in the prod bucket; never overwritten."""
     return f"audit/{what}/{check_name(team, what='team')}/{check_name(name, what='view')}/{record}.json"
+
+
+def fence_key(step: str) -> str:
+    """Who makes the newest attempt at a step `"<run>/<step>"`, in the dev bucket."""
+    return f"fences/{check_step(step)}.json"
+
+
+def checkpoint_prefix(step: str) -> str:
+    """Where a step keeps what its next attempt may go on from, in the dev bucket; with the slash."""
+    return f"checkpoints/{check_step(step)}/"
+
+
+def check_step(step: str) -> str:
+    """A step's name is part of a key: it must not be able to name another place."""
+    if not STEP.fullmatch(step):
+        raise Invalid(f"step {step!r} is not '<run>/<step>'", fix="give the run's id and the step's key as Dagster shows them")
+    return step

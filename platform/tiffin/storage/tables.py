@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from tiffin.storage.fencing import Fence
+
 __all__ = ["Replaced", "StagesFiles", "TableStore"]
 
 
@@ -61,7 +63,14 @@ class TableStore(Protocol):
         ...
 
     def replace(
-        self, ref: str, data: pa.Table, *, partitions: Sequence[str] | None, attempt: str | None = None, since: int | None = None
+        self,
+        ref: str,
+        data: pa.Table,
+        *,
+        partitions: Sequence[str] | None,
+        attempt: str | None = None,
+        since: int | None = None,
+        fence: Fence | None = None,
     ) -> Replaced:
         """Make `data` the whole content of these partitions, in one commit or none.
 
@@ -69,13 +78,15 @@ class TableStore(Protocol):
             data: for a partitioned table it has a column `partition: string` whose values are all in
                 `partitions`; a named partition without rows becomes empty.
             partitions: None for an unpartitioned table (the whole table is replaced).
-            attempt: fence; a commit under an attempt already in the table's history is not repeated.
+            attempt: who writes, such as the run; a commit under an attempt already in the table's history is not repeated.
             since: the table's version when the writer began, -1 when there was none: what others wrote into these
                 partitions after it is not overwritten. None looks only at the moment of the commit.
+            fence: the number of the writer's try at its step. When a newer one has started, or has been here, this one is
+                refused; what an older one committed under the same `attempt` and for the same partitions is the answer.
 
         Raises:
             Conflict: another writer changed one of these partitions meanwhile; `context["winner"]` is its attempt, when it
-                had one.
+                had one. Or the fence has a newer number; `context["attempt"]` is then that.
             Invalid: the schema differs from the table's.
         """
         ...
