@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
-from tiffin.compute.world_pods import PodSet, Taint, Toleration, amount, amounts, read_pod_set, read_taints, read_tolerations
+from tiffin.compute.world_pods import PodSet, Taint, Toleration, amount, amounts, read_pod_set, read_taints, read_term, read_tolerations
 from tiffin.core.units import parse_instant
 
 __all__ = [
@@ -101,6 +101,16 @@ class ClusterQueue:
     admission_checks: tuple[str, ...] = ()
     namespaces: Mapping[str, Any] | None = field(default_factory=dict)
     """Label selector of the namespaces it serves: {} all, None none."""
+    weighted_share: int | None = None
+    """Its share as Kueue reports it; None where fair sharing is off."""
+
+    def serves(self, labels: Mapping[str, str]) -> bool:
+        """Whether Workloads of a namespace with these labels may use it."""
+        if self.namespaces is None:
+            return False
+        wanted: Mapping[str, str] = self.namespaces.get("matchLabels") or {}
+        rules = read_term({"matchExpressions": self.namespaces.get("matchExpressions")})
+        return all(labels.get(key) == value for key, value in wanted.items()) and all(rule.holds(labels) for rule in rules)
 
     def group_of(self, resource: str) -> ResourceGroup | None:
         return next((group for group in self.groups if resource in group.resources), None)
@@ -244,6 +254,11 @@ class World:
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of the namespaces that were read."""
 
+    @property
+    def fair_sharing(self) -> bool:
+        """Whether Kueue runs with fair sharing: only then its ClusterQueues report a share."""
+        return any(queue.weighted_share is not None for queue in self.cluster_queues.values())
+
     @classmethod
     def parse(cls, objects: Iterable[Mapping[str, Any]]) -> Self:
         """Read API objects (`kueue.x-k8s.io/v1beta2`, Namespaces, lists of these) in any order; other kinds are passed over."""
@@ -340,6 +355,7 @@ def read_cluster_queue(api: Mapping[str, Any]) -> tuple[str, ClusterQueue]:
         why_inactive=why,
         admission_checks=tuple(rule["name"] for rule in (spec.get("admissionChecksStrategy") or {}).get("admissionChecks") or ()),
         namespaces=spec.get("namespaceSelector"),
+        weighted_share=((api.get("status") or {}).get("fairSharing") or {}).get("weightedShare"),
     )
 
 
