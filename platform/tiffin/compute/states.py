@@ -18,10 +18,11 @@ from tiffin.compute.observation import Observation
 
 __all__ = ["ENDED", "FAILURES", "WAITING", "Limits", "Memory", "State", "Transition", "step"]
 
+USUAL = Limits()
 REASONS_APART = timedelta(seconds=30)
 
 
-def step(memory: Memory, seen: Observation, now: datetime, limits: Limits = Limits()) -> tuple[Memory, list[Transition]]:
+def step(memory: Memory, seen: Observation, now: datetime, limits: Limits = USUAL) -> tuple[Memory, list[Transition]]:
     """One look. Looking twice at the same changes nothing and tells nothing."""
     if memory.state in FAILURES:
         return memory, []
@@ -56,7 +57,7 @@ def classify(seen: Observation, memory: Memory) -> tuple[State | None, Reason]:
     if workload is None:
         if seen.suspended:
             return State.PENDING, seen.waiting_reason
-        return held(seen, memory, "it has no Workload of Kueue's")
+        return held(seen, memory, "" if seen.queue else "it is not under Kueue: its Job names no queue")
     if workload.finished:
         condition = workload.conditions["Finished"]
         return None, Reason(Why.OTHER, f"Kueue calls its Workload finished ({condition.reason}) and its Job has no end", condition.message)
