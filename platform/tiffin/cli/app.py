@@ -22,6 +22,7 @@ from tiffin.cli.reload_command import reload
 from tiffin.cli.rollback_command import rollback
 from tiffin.cli.stack_commands import down, up
 from tiffin.cli.status_command import status
+from tiffin.cli.teams_command import teams
 from tiffin.core.errors import PlatformError
 
 __all__ = ["app", "main"]
@@ -39,6 +40,7 @@ for command in (up, down, reload, doctor, status, backfill, predict, box, promot
     app.command(epilog=EPILOG)(command)
 app.add_typer(features)
 app.add_typer(models)
+app.add_typer(teams)
 
 
 def main() -> None:

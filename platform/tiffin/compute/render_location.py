@@ -1,0 +1,78 @@
+"""A team's code location: the server that Dagster asks what the team has, and Dagster's line about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tiffin.compute.allotment import Allotment
+from tiffin.compute.platform_file import PlatformFile
+from tiffin.compute.render_namespace import inside
+from tiffin.compute.render_network import CODE_LOCATION, CODE_PORT
+
+__all__ = ["CONTAINER_SECURITY", "POD_SECURITY", "team_location", "workspace"]
+
+POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "runAsGroup": 10001,
+    "fsGroup": 10001,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+NAME = "code-location"
+
+
+def team_location(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]]:
+    """Deployment and Service."""
+    container = {
+        "name": NAME,
+        "image": one.image,
+        "args": ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", str(CODE_PORT), "--module-name", one.module],  # noqa: S104 - in its own pod, behind the NetworkPolicy
+        "env": [
+            {"name": "DAGSTER_CURRENT_IMAGE", "value": one.image},
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the one folder of the pod that can be written
+        ],
+        # addresses and keys of this team alone; the platform's operator writes it
+        "envFrom": [{"secretRef": {"name": "stack"}}],
+        "ports": [{"name": "grpc", "containerPort": CODE_PORT, "protocol": "TCP"}],
+        "readinessProbe": {
+            "exec": {"command": ["dagster", "api", "grpc-health-check", "-p", str(CODE_PORT)]},
+            "periodSeconds": 20,
+            "timeoutSeconds": 10,
+            "failureThreshold": 3,
+        },
+        "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - as above
+    }
+    pod = {
+        "metadata": {"labels": CODE_LOCATION},
+        "spec": {
+            "serviceAccountName": NAME,
+            "automountServiceAccountToken": False,
+            "securityContext": POD_SECURITY,
+            "containers": [container],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        },
+    }
+    deployment = {"replicas": 1, "selector": {"matchLabels": CODE_LOCATION}, "template": pod}
+    service = {"selector": CODE_LOCATION, "ports": [{"name": "grpc", "port": CODE_PORT, "targetPort": CODE_PORT, "protocol": "TCP"}]}
+    found = inside(one, platform, "apps/v1", "Deployment", NAME, deployment)
+    # the template's own labels: a new label of the installation is no reason to restart the server
+    return [found, inside(one, platform, "v1", "Service", NAME, service)]
+
+
+def workspace(found: Sequence[Allotment], platform: PlatformFile) -> dict[str, Any]:
+    """Dagster's `workspace.yaml`: one entry a team."""
+    servers = [
+        {
+            "grpc_server": {
+                "host": f"{NAME}.{one.namespace}.svc.{platform.cluster_domain}",
+                "port": CODE_PORT,
+                "location_name": one.team,
+            }
+        }
+        for one in found
+    ]
+    return {"load_from": servers}
