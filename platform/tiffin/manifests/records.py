@@ -41,6 +41,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_false(value: bool) -> bool:
+    """As `is_none`, for a flag."""
+    return not value
+
+
 class FileRef(Record):
     """A blob under the name it has for people and programs."""
 
@@ -221,3 +226,4 @@ class Pointer(Record):
     moved_at_us: int | None = Field(default=None, description="when it began to name this manifest, µs since 1970 UTC")
     fence: str | None = Field(default=None, exclude_if=is_none, description="step '<run>/<step>' that moved it, where steps are fenced")
     attempt: int | None = Field(default=None, ge=1, exclude_if=is_none, description="number of that step's attempt")
+    kept: bool = Field(default=False, exclude_if=is_false, description="that step wanted what it named already")

@@ -26,6 +26,7 @@ from tiffin.online.keyed_rows import KeyedRows, event_units, joined
 from tiffin.online.plan_publish import publishing, rolling_back
 from tiffin.online.plan_steps import perform
 from tiffin.online.store import OnlineStore, Progress
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import blob_key, manifest_key
 from tiffin.storage.objects import ObjectStore, get_blob
 from tiffin.wire.encodings import Ragged, Values
@@ -37,6 +38,9 @@ from tiffin.wire.tombstones import pack_tombstones
 __all__ = ["Deletes", "Published", "publish_delta", "publish_generation", "roll_back"]
 
 logger = logging.getLogger(__name__)
+
+LAST_MOMENTS = ("before-promote", "before-flip", "before-watermark")
+"""Where an older attempt at the same step is stopped: what follows is seen by others, and is conditional on what stood there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +93,7 @@ def publish_generation(
     promote: Callable[[str], None],
     store: OnlineStore,
     limits: Limits | None = None,
+    fence: Fence | None = None,
     at: Listener = silent,
     progress: Progress = unnoticed,
 ) -> Published:
@@ -102,6 +107,7 @@ def publish_generation(
         as_of_us: "now", when history is replayed.
         promote: makes the manifest of this digest the durable current one; idempotent.
         limits: what the generation must keep to, compared with the live one; None: nothing is compared.
+        fence: the publisher's attempt at its step; once a newer one has started, nothing of this one turns live.
         at: called at each named step; a test kills the process there.
         progress: rows acknowledged by the server, of how many.
 
@@ -126,7 +132,7 @@ def publish_generation(
         ttl_us=view.ttl_us,
         layout=view.layout,
     )
-    return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, at=at, progress=progress)
+    return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, fence=fence, at=at, progress=progress)
 
 
 def publish_delta(
@@ -142,6 +148,7 @@ def publish_delta(
     store: OnlineStore,
     current: GenerationRecord,
     deletes: Deletes | None = None,
+    fence: Fence | None = None,
     at: Listener = silent,
     progress: Progress = unnoticed,
 ) -> Published:
@@ -153,6 +160,7 @@ def publish_delta(
     Args:
         current: the durable current record (prod's); its rows that the server lacks are brought along.
         deletes: entities that have no row any more.
+        fence: as in `publish_generation`.
 
     Raises:
         as `publish_generation`.
@@ -168,7 +176,7 @@ def publish_delta(
     deltas = current.deltas if stands else (*current.deltas, ref)
     changes = {"deltas": deltas, "watermark_us": max(watermark_us, current.watermark_us), "as_of_us": as_of_us}
     record = current.model_copy(update=changes)
-    return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, at=at, progress=progress)
+    return publish(view, record, {ref.digest: data}, ref.rows, dev=dev, promote=promote, store=store, fence=fence, at=at, progress=progress)
 
 
 def make_rows(
@@ -242,11 +250,13 @@ def publish(
     dev: ObjectStore,
     promote: Callable[[str], None],
     store: OnlineStore,
+    fence: Fence | None = None,
     at: Listener,
     progress: Progress,
 ) -> Published:
     """The durable part, then the server."""
     target = Edition.of(record)
+    at = at if fence is None else guarded(at, fence, target.ref)
 
     def durable() -> None:
         for digest, data in made.items():
@@ -262,6 +272,17 @@ def publish(
     logger.info("published", extra={"view": target.ref, "manifest": record.address, "rows": rows, "written": brought.written})
     generation = brought.state.current.generation
     return Published(record, record.address, generation, brought.changed, rows, brought.written, done.collected)
+
+
+def guarded(at: Listener, fence: Fence, ref: str) -> Listener:
+    """Listens, and stops an attempt that a newer one has overtaken before anybody sees what it does."""
+
+    def listen(step: str) -> None:
+        at(step)
+        if step in LAST_MOMENTS:
+            fence.check(f"publishing view {ref}")
+
+    return listen
 
 
 def roll_back(store: OnlineStore, team: str, view: str) -> LiveState:

@@ -13,12 +13,13 @@ from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import limits_metadata
 from tiffin.orchestration.metadata_page import Edges, Page
 from tiffin.orchestration.resource_keys import Endpoint, Promotions
-from tiffin.orchestration.run_identity import began_at, naming_the_winner
+from tiffin.orchestration.run_identity import began_at, fence_of, naming_the_winner
 from tiffin.orchestration.versions import deployment_version
 from tiffin.registry.models import current, load_model
 from tiffin.serving.deployment import Deployment
 from tiffin.serving.publish import publish_deployment
 from tiffin.serving.render import render
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import manifest_key
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
@@ -34,6 +35,7 @@ def render_deployment(
     tables: TableStore,
     dev: ObjectStore,
     run_id: str | None,
+    fence: Fence | None = None,
 ) -> tuple[str, DeploymentRecord]:
     """Render the newest model version of dev and store the result there; nothing is live by that.
 
@@ -64,7 +66,7 @@ def render_deployment(
         run_id=run_id,
     )
     with naming_the_winner(dev, "deployment"):
-        return publish_deployment(dev, rendered, since=since), rendered.record
+        return publish_deployment(dev, rendered, since=since, fence=fence), rendered.record
 
 
 def deployment_asset(
@@ -93,10 +95,11 @@ def deployment_asset(
     ) -> dg.MaterializeResult[None]:
         watch = page.watch(context.instance)
         with failures():
+            fence = fence_of(context, dev_objects)
             digest, record = render_deployment(
-                deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run.run_id
+                deployment, team=team, views=views, tables=tables, dev=dev_objects, run_id=context.run.run_id, fence=fence
             )
-            pointer = promotions.promote("deployment", digest)
+            pointer = promotions.promote("deployment", digest, fence=fence)
             waited_s = endpoint.wait_live(team.name, deployment.name, digest)
         cost = watch.metadata()
         where = {

@@ -1,11 +1,11 @@
 """A view's online edition: the newest row of every key as of an instant, as a generation or as a delta on the live one."""
 
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import pyarrow as pa
@@ -26,15 +26,19 @@ from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata_card import fresh
 from tiffin.orchestration.metadata_page import Edges, Page, in_bytes
 from tiffin.orchestration.resource_keys import ProdReader, Promotions, StackClock
-from tiffin.orchestration.run_identity import naming_the_publisher
+from tiffin.orchestration.run_identity import fence_of, naming_the_publisher
 from tiffin.orchestration.schedule_plan import Publication, publication
 from tiffin.orchestration.versions import view_version
 from tiffin.registry.verified import fetch_current
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import manifest_key
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
 
 __all__ = ["PublishConfig", "Publisher", "decide", "online_asset", "published_from"]
+
+
+T = TypeVar("T")
 
 
 class PublishConfig(dg.Config):
@@ -49,6 +53,7 @@ class Publisher:
 
     Args:
         frozen: `as_of` is a replayed instant, so readers count TTL from it instead of from the wall.
+        fence: the attempt at the step that publishes.
     """
 
     record: ViewRecord
@@ -59,6 +64,7 @@ class Publisher:
     store: OnlineStore
     promotions: Promotions
     limits: Limits | None = None
+    fence: Fence | None = None
 
     def publish(self, decided: Publication, current: GenerationRecord | None, *, version: int | None) -> Published:
         """The rows of a table version, in the way that was decided.
@@ -78,7 +84,7 @@ class Publisher:
             wanted.append(digest)
             # a delta that was made upon an edition is no delta upon another one
             upon = current.address if decided.delta and current is not None else None
-            self.promotions.promote("generation", digest, after=upon)
+            self.promotions.promote("generation", digest, after=upon, fence=self.fence)
 
         given: dict[str, Any] = {
             "keys": keys,
@@ -89,6 +95,7 @@ class Publisher:
             "dev": self.dev,
             "promote": make_durable,
             "store": self.store,
+            "fence": self.fence,
         }
 
         def once() -> Published:
@@ -155,6 +162,23 @@ def published_from(instance: dg.DagsterInstance, key: dg.AssetKey) -> tuple[str,
     if manifest is None or version is None:
         return None
     return str(manifest.value), int(str(version.value))
+
+
+def newest_wins(publish: Callable[[], T], fence: Fence | None, ref: str) -> T:
+    """Publish; a newer attempt that meets what an older one did in its last instant looks again at what is live.
+
+    Raises:
+        Conflict: of an older attempt; or of the newest one, twice: then it is somebody else's.
+    """
+    try:
+        return publish()
+    except Conflict:
+        if fence is None:
+            raise
+        fence.check(f"publishing view {ref}")
+        if fence.number == 1:
+            raise
+        return publish()
 
 
 def published_metadata(published: Published, decided: Publication, *, as_of: datetime, version: int | None) -> dict[str, Any]:
@@ -259,12 +283,17 @@ def online_asset(team: Team, view: FeatureView, record: ViewRecord, *, edges: Ed
             # read before anything else is looked at: what lands meanwhile is the next publication's
             version = tables.version(ref)
             last = published_from(context.instance, key)
-            decided, current = decide(
-                view, record, as_of=as_of, frozen=frozen, tables=tables, version=version, prod=prod_objects, last=last
-            )
-            context.log.info(f"publishing a {'delta' if decided.delta else 'whole generation'}: {decided.why}")
-            publisher = Publisher(record, as_of, frozen, tables, dev_objects, online_store, promotions, limits_of(view))
-            published = publisher.publish(decided, current, version=version)
+            fence = fence_of(context, dev_objects)
+            publisher = Publisher(record, as_of, frozen, tables, dev_objects, online_store, promotions, limits_of(view), fence)
+
+            def publish() -> tuple[Published, Publication]:
+                decided, current = decide(
+                    view, record, as_of=as_of, frozen=frozen, tables=tables, version=version, prod=prod_objects, last=last
+                )
+                context.log.info(f"publishing a {'delta' if decided.delta else 'whole generation'}: {decided.why}")
+                return publisher.publish(decided, current, version=version), decided
+
+            published, decided = newest_wins(publish, fence, ref)
         yield from freshness_results(view, from_us(published.record.watermark_us), now=as_of, owner=team.owner)
         cost = watch.metadata()
         shown = page.card(cost, **card_of(published, as_of=as_of, promised=promised, run_id=context.run.run_id))

@@ -15,8 +15,11 @@ from tiffin.orchestration.asset_keys import source_path
 from tiffin.orchestration.failures import failures
 from tiffin.orchestration.metadata import COMPLETE_TO, arrow_columns, replaced_metadata
 from tiffin.orchestration.metadata_page import Edges, Page
+from tiffin.orchestration.run_identity import fence_of
 from tiffin.orchestration.versions import source_version
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import table_path as table_location
+from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import Replaced, TableStore
 
 __all__ = ["land", "source_asset"]
@@ -30,7 +33,7 @@ class Landed(NamedTuple):
     newest: datetime | None
 
 
-def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> Landed:
+def land(source: Source, tables: TableStore, *, attempt: str | None = None, fence: Fence | None = None) -> Landed:
     """Load the source and make it the whole content of its table; equal content commits nothing.
 
     Raises:
@@ -45,7 +48,7 @@ def land(source: Source, tables: TableStore, *, attempt: str | None = None) -> L
             fix=nearest(source.time, rows.column_names),
         )
     newest = pc.max(rows[source.time]).as_py()
-    return Landed(rows.schema, tables.replace(source.name, rows, partitions=None, attempt=attempt), newest)
+    return Landed(rows.schema, tables.replace(source.name, rows, partitions=None, attempt=attempt, fence=fence), newest)
 
 
 def source_asset(team: Team, source: Source, *, edges: Edges | None = None) -> dg.AssetsDefinition:
@@ -60,10 +63,12 @@ def source_asset(team: Team, source: Source, *, edges: Edges | None = None) -> d
         code_version=source_version(source),
         description=source.description or None,
     )
-    def raw(context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore]) -> dg.MaterializeResult[None]:
+    def raw(
+        context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], dev_objects: dg.ResourceParam[ObjectStore]
+    ) -> dg.MaterializeResult[None]:
         watch = page.watch(context.instance)
         with failures():
-            schema, replaced, newest = land(source, tables, attempt=context.run.run_id)
+            schema, replaced, newest = land(source, tables, attempt=context.run.run_id, fence=fence_of(context, dev_objects))
         cost = watch.metadata()
         content = f"{replaced.rows['']} rows, version {replaced.version}, {'changed now' if replaced.changed else 'as before'}"
         where = {"Delta table": f"`{table_location(source.name)}`", "Run": f"[{context.run.run_id[:8]}](/runs/{context.run.run_id})"}

@@ -24,7 +24,7 @@ from tiffin.orchestration.partitions import as_of_mapping
 from tiffin.orchestration.plot import importance_markdown
 from tiffin.orchestration.plot_held_out import held_out_markdown
 from tiffin.orchestration.resource_keys import ProdReader, StackClock
-from tiffin.orchestration.run_identity import RunTables, began_at, naming_the_winner
+from tiffin.orchestration.run_identity import RunTables, began_at, fence_of, naming_the_winner
 from tiffin.orchestration.sensors import UPSTREAM_RUNS
 from tiffin.orchestration.versions import model_version, table_version
 from tiffin.registry.models import file_refs, save_model, save_record
@@ -32,6 +32,7 @@ from tiffin.registry.promoted import live_model
 from tiffin.registry.snapshot import snapshot
 from tiffin.serving.team_code import team_code
 from tiffin.storage.content import content_digest
+from tiffin.storage.fencing import Fence
 from tiffin.storage.layout import manifest_key
 from tiffin.storage.layout import table_path as table_location
 from tiffin.storage.objects import ObjectStore
@@ -96,12 +97,15 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         check_specs=[dg.AssetCheckSpec(LABEL_LEAKAGE, asset=key, blocking=True, description="no column alone gives the label away")],
     )
     def training_table(
-        context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
+        context: dg.AssetExecutionContext,
+        tables: dg.ResourceParam[TableStore],
+        dev_objects: dg.ResourceParam[ObjectStore],
+        clock: dg.ResourceParam[StackClock],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         ref = f"{team.name}/{table.name}"
         watch = page.watch(context.instance)
         with failures():
-            own = RunTables(tables, ref)
+            own = RunTables(tables, ref, fence=fence_of(context, dev_objects))
             judge = TableJudge(table, ref=ref, accepted=accepted_checks(context.run.tags))
             try:
                 built = build(
@@ -138,6 +142,7 @@ def train_version(
     dev: ObjectStore,
     prod: ProdReader,
     run_id: str | None,
+    fence: Fence | None = None,
 ) -> tuple[str, ModelRecord, Trained]:
     """Train on the table's current version and save the result in dev, whatever its gates say.
 
@@ -176,7 +181,7 @@ def train_version(
     for view in views.values():
         save_record(dev, view)  # what the record's features name by address is there before the record
     with naming_the_winner(dev, "model"):
-        return save_model(dev, record, trained.files, since=since), record, trained
+        return save_model(dev, record, trained.files, since=since, fence=fence), record, trained
 
 
 def feature_refs(views: Mapping[str, ViewRecord]) -> tuple[FeatureRef, ...]:
@@ -245,7 +250,14 @@ def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord], *, ed
         watch = page.watch(context.instance)
         with failures():
             digest, record, trained = train_version(
-                model, team=team, views=views, tables=tables, dev=dev_objects, prod=prod_objects, run_id=context.run.run_id
+                model,
+                team=team,
+                views=views,
+                tables=tables,
+                dev=dev_objects,
+                prod=prod_objects,
+                run_id=context.run.run_id,
+                fence=fence_of(context, dev_objects),
             )
         yield gates_result(record)
         cost = watch.metadata()

@@ -31,9 +31,10 @@ from tiffin.orchestration.metadata_card import fresh
 from tiffin.orchestration.metadata_page import Edges, Page, in_bytes
 from tiffin.orchestration.partitions import partitions_definition
 from tiffin.orchestration.resource_keys import StackClock
-from tiffin.orchestration.run_identity import RunTables
+from tiffin.orchestration.run_identity import RunTables, fence_of
 from tiffin.orchestration.versions import view_version
 from tiffin.storage.layout import table_path as table_location
+from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import Replaced, TableStore
 
 __all__ = ["find_leak", "run_version", "view_asset"]
@@ -140,14 +141,17 @@ def declared(
         ],
     )
     def offline(
-        context: dg.AssetExecutionContext, tables: dg.ResourceParam[TableStore], clock: dg.ResourceParam[StackClock]
+        context: dg.AssetExecutionContext,
+        tables: dg.ResourceParam[TableStore],
+        dev_objects: dg.ResourceParam[ObjectStore],
+        clock: dg.ResourceParam[StackClock],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         keep_backfill_waiting(context)
         watch, now = page.watch(context.instance), clock.now()
         with failures():
             windows = view.windows_of(context.partition_keys if cut is not None else [""], until=now)
             partitions = [window.partition for window in windows]
-            own = RunTables(tables, ref)
+            own = RunTables(tables, ref, fence=fence_of(context, dev_objects))
             rows = ViewRows.read(view, tables)
             judge = Judge(view, windows, ref=ref, tables=tables, rows=rows, accepted=accepted_checks(context.run.tags))
             try:

@@ -46,10 +46,11 @@ def advance(pointer: Pointer | None, digest: str, *, at_us: int) -> Pointer:
 
 def supersede(pointer: Pointer, digest: str, *, at_us: int) -> Pointer:
     """The pointer after a newer attempt takes the place of an older one of the same step: a run leaves one edition behind."""
-    previous = pointer.previous[1:] if pointer.previous[:1] == (digest,) else pointer.previous
+    restores = pointer.previous[:1] == (digest,)
     return Pointer(
         manifest=digest,
-        previous=previous,
+        previous=pointer.previous[1:] if restores else pointer.previous,
+        kept=restores,
         abandoned=tuple(old for old in pointer.abandoned if old != digest),
         sequence=pointer.sequence + 1,
         moved_at_us=at_us,
@@ -146,8 +147,9 @@ def move(
         if seen is not None and seen.pointer.manifest == digest:
             if fence is None or fence.number in (1, stands):
                 return seen.pointer, False
-            if confirmed(store, kind, team, name, seen, fenced(seen.pointer, fence)):
-                return fenced(seen.pointer, fence), False
+            new = fenced(seen.pointer.model_copy(update={"kept": seen.pointer.kept or stands is None}), fence)
+            if written(store, kind, team, name, seen, new):
+                return new, False
             continue
         overtakes = fence is not None and stands is not None and stands < fence.number
         moved = since is not None and since != (0 if seen is None else seen.pointer.sequence)
@@ -168,22 +170,22 @@ def move(
                 fix="if it should be live after all, ask for it again",
             )
         at_us = to_us(now())
-        if seen is not None and overtakes:
+        if seen is not None and overtakes and not seen.pointer.kept:
             new = supersede(seen.pointer, digest, at_us=at_us)
         else:
             new = advance(None if seen is None else seen.pointer, digest, at_us=at_us)
         new = new if fence is None else fenced(new, fence)
-        if confirmed(store, kind, team, name, seen, new):
+        if written(store, kind, team, name, seen, new):
             return new, True
     raise Conflict(f"{doing}: others moved it {MAX_RACES} times first", fix="find out who else publishes it, then try again")
 
 
 def fenced(pointer: Pointer, fence: Fence) -> Pointer:
-    """The same pointer, showing who put it there."""
+    """The same pointer, showing who put it there, or wanted it there and found it."""
     return pointer.model_copy(update={"fence": fence.step, "attempt": fence.number})
 
 
-def confirmed(store: ObjectStore, kind: RecordKind, team: str, name: str, seen: Seen | None, new: Pointer) -> bool:
+def written(store: ObjectStore, kind: RecordKind, team: str, name: str, seen: Seen | None, new: Pointer) -> bool:
     """Whether `new` was written; False when the pointer moved meanwhile."""
     try:
         replace(store, kind, team, name, seen, new)
