@@ -115,6 +115,7 @@ class Quota:
 
     nominal: int
     lends: int | None
+    team: str
 
 
 def quota_at(queues: Sequence[str], us: int, flavor: str, resource: str, known: Quotas) -> dict[str, Quota]:
@@ -125,7 +126,7 @@ def quota_at(queues: Sequence[str], us: int, flavor: str, resource: str, known: 
         if record is not None:
             nominal = sum(one.milli for one in record.nominal if (one.flavor, one.resource) == (flavor, resource))
             limits = [one.milli for one in record.lends if (one.flavor, one.resource) == (flavor, resource)]
-            found[queue] = Quota(nominal, limits[0] if limits else None)
+            found[queue] = Quota(nominal, limits[0] if limits else None, record.team)
     return found
 
 
@@ -145,15 +146,27 @@ def share(active: Sequence[Held], duration_us: int, quotas: Mapping[str, Quota])
         return
     idle = {queue: max(quota.nominal - used[queue], 0) for queue, quota in quotas.items()}
     pool = {queue: size if quotas[queue].lends is None else min(size, quotas[queue].lends or 0) for queue, size in idle.items()}
-    wanted = sum(size for _, size in borrowing)
-    names = [queue for queue, size in pool.items() if size]
+    # a team's backfills use what the team itself leaves idle before they use what others do
+    rest: list[tuple[Held, int]] = []
+    for one, size in borrowing:
+        team = quotas[one.usage.cluster_queue or NOBODY].team
+        kin = {queue: free for queue, free in pool.items() if quotas[queue].team == team}
+        rest.append((one, size - lend(one, min(size, sum(kin.values())), kin, pool, duration_us)))
+    wanted = sum(size for _, size in rest)
+    names = [queue for queue, free in pool.items() if free]
     lent = apportion([pool[queue] for queue in names], min(wanted, sum(pool.values())))
     left = {**dict(zip(names, lent, strict=True)), NOBODY: wanted - sum(lent)}
-    for one, size in borrowing:
-        for queue, part in zip(left, apportion(list(left.values()), size), strict=True):
-            if part:
-                one.lent[queue] += part * duration_us
-                left[queue] -= part
+    for one, size in rest:
+        lend(one, size, dict(left), left, duration_us)
+
+
+def lend(one: Held, size: int, lenders: Mapping[str, int], pool: dict[str, int], duration_us: int) -> int:
+    """Take `size` from the lenders in proportion to what they have, out of the pool; returns what was taken."""
+    for queue, part in zip(lenders, apportion(list(lenders.values()), size), strict=True):
+        if part:
+            one.lent[queue] += part * duration_us
+            pool[queue] -= part
+    return size
 
 
 def amount_of(one: Held) -> int:

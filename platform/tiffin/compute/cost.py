@@ -33,7 +33,7 @@ class Line:
 
     Args:
         lender: the team whose idle quota was used; `""` for one's own, and for what the cohort owns itself.
-        borrowed: above the own quota.
+        borrowed: above the team's own quota.
         milli_us: thousandths of the resource × µs, of the line's stretch as a whole divided like its cost.
         usd_micro: millionths of a dollar.
     """
@@ -124,11 +124,15 @@ def distinct(usages: Iterable[UsageRecord]) -> list[UsageRecord]:
 
 def priced(one: Held, teams: Mapping[str, str], prices: Prices) -> Iterator[Part]:
     """What is own and what each lender lent, apart."""
-    pieces: list[tuple[str | None, int]] = [(None, one.own), *((teams.get(queue, ""), size) for queue, size in sorted(one.lent.items()))]
-    for lender, size in pieces:
+    pieces: dict[str | None, int] = defaultdict(int, {None: one.own})
+    for queue, size in sorted(one.lent.items()):
+        lender = teams.get(queue, "")
+        # another queue of the same team: nobody else has to do with it
+        pieces[None if lender == one.usage.team else lender] += size
+    for whose, size in pieces.items():
         if size:
             usd = prices.usd(one.flavor, one.resource, size, 1)
-            yield Part(one.usage, one.flavor, one.resource, lender, size, usd)
+            yield Part(one.usage, one.flavor, one.resource, whose, size, usd)
 
 
 def told(usage: UsageRecord) -> Part:

@@ -9,6 +9,7 @@ from tiffin.core.errors import Invalid
 from tiffin.core.names import check_name, split_ref
 
 __all__ = [
+    "USAGE_MEMORY",
     "RecordKind",
     "audit_key",
     "blob_key",
@@ -19,6 +20,7 @@ __all__ = [
     "request_key",
     "signature_key",
     "table_path",
+    "usage_prefix",
     "verdict_key",
 ]
 
@@ -83,3 +85,12 @@ def check_step(step: str) -> str:
     if not STEP.fullmatch(step):
         raise Invalid(f"step {step!r} is not '<run>/<step>'", fix="give the run's id and the step's key as Dagster shows them")
     return step
+
+
+def usage_prefix(day: str) -> str:
+    """Usage records of one UTC day, in the dev bucket; with the slash."""
+    return f"usage/{day}/"
+
+
+USAGE_MEMORY = "usage/memory.json"
+"""What the collector of usage records has told already."""

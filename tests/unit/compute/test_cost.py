@@ -54,6 +54,15 @@ def test_what_is_borrowed_is_paid_by_the_borrower_and_shown_to_the_lender() -> N
     assert found.borrowed() == {("fleet", "eta"): 2 * 43_700}
 
 
+def test_what_a_team_lends_itself_is_not_borrowed() -> None:
+    quotas = (quota("backfill-fleet", "fleet", 0), quota("team-fleet", "fleet", 1000), quota("team-eta", "eta", 5000))
+
+    found = bill(usage("w", amount(3000), cluster_queue="backfill-fleet"), quotas=quotas)
+
+    assert found.usd_micro == 3 * 43_700
+    assert found.borrowed() == {("fleet", "eta"): 2 * 43_700}
+
+
 def test_what_two_collectors_told_is_paid_once() -> None:
     longer = usage(hours=1.5)
 

@@ -20,9 +20,11 @@ def usage(source: str, queue: str, start: int, end: int, milli: int) -> UsageRec
     return UsageRecord.model_validate({**values, "amounts": cores(milli), "start_us": start, "end_us": end})
 
 
-def quota(queue: str, milli: int, *, at: int = 0, lends: int | None = None, cohort: str | None = "all") -> QuotaRecord:
+def quota(
+    queue: str, milli: int, *, at: int = 0, lends: int | None = None, cohort: str | None = "all", team: str | None = None
+) -> QuotaRecord:
     limits = () if lends is None else cores(lends)
-    return QuotaRecord(cluster_queue=queue, team=queue, cohort=cohort, from_us=at, nominal=cores(milli), lends=limits)
+    return QuotaRecord(cluster_queue=queue, team=team or queue, cohort=cohort, from_us=at, nominal=cores(milli), lends=limits)
 
 
 def told(found: list[Held]) -> dict[str, tuple[int, dict[str, int]]]:
@@ -64,6 +66,14 @@ def test_beyond_the_lending_limit_the_cohort_itself_must_have_lent() -> None:
     assert told(found) == {"a": (1000, {"eta": 2000, NOBODY: 3000})}
 
 
+def test_a_teams_backfills_use_its_own_idle_quota_first() -> None:
+    quotas = [quota("backfill-fleet", 0, team="fleet"), quota("fleet", 4000, team="fleet"), quota("eta", 8000)]
+
+    found = held([usage("a", "backfill-fleet", 0, 1, 6000)], quotas)
+
+    assert told(found) == {"a": (0, {"fleet": 4000, "eta": 2000})}
+
+
 def test_queues_outside_of_the_cohort_lend_nothing() -> None:
     found = held([usage("a", "fleet", 0, 1, 6000)], [quota("fleet", 4000), quota("eta", 8000, cohort=None)])
 
@@ -83,7 +93,8 @@ def worlds(draw: st.DrawFn) -> tuple[list[UsageRecord], list[QuotaRecord]]:
     usages = [
         usage(f"s{place}", draw(st.sampled_from(QUEUES)), *draw(spans), draw(st.integers(1, 9))) for place in range(draw(st.integers(0, 8)))
     ]
-    quotas = [quota(queue, draw(st.integers(0, 10)), lends=draw(st.none() | st.integers(0, 5))) for queue in QUEUES]
+    alike = st.sampled_from(["one", "two"])
+    quotas = [quota(queue, draw(st.integers(0, 10)), lends=draw(st.none() | st.integers(0, 5)), team=draw(alike)) for queue in QUEUES]
     changed = [quota(queue, draw(st.integers(0, 10)), at=draw(st.integers(1, 40))) for queue in draw(st.sets(st.sampled_from(QUEUES)))]
     return usages, quotas + changed
 
