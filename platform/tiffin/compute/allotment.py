@@ -9,7 +9,7 @@ from typing import Literal
 
 from tiffin.compute.platform_file import PlatformFile
 from tiffin.compute.quantities import milli, quantity_text
-from tiffin.compute.team_file import ALL, Groups, Quota, TeamFile, backfill_queue_of, namespace_of
+from tiffin.compute.team_file import ALL, CodeServer, Groups, Quota, TeamFile, backfill_queue_of, namespace_of
 from tiffin.core.errors import Invalid, nearest
 
 __all__ = ["Allotment", "allot", "allot_all"]
@@ -42,6 +42,7 @@ class Allotment:
     container_request: Mapping[str, str]
     container_max: Mapping[str, str]
     groups: Groups
+    code_server: CodeServer
 
 
 def allot(team: TeamFile, platform: PlatformFile) -> Allotment:
@@ -84,6 +85,7 @@ def allot(team: TeamFile, platform: PlatformFile) -> Allotment:
         container_request={**defaults.container_request, **team.container_request},
         container_max={**defaults.container_max, **team.container_max},
         groups=named(team.groups or defaults.groups or Groups(), team.team),
+        code_server=team.code_server or defaults.code_server or CodeServer(),
     )
     check_limits(found, platform)
     return found

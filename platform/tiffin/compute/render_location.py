@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiffin.compute.allotment import Allotment
-from tiffin.compute.platform_file import PlatformFile
+from tiffin.compute.platform_file import RUN_WORKERS, PlatformFile
 from tiffin.compute.render_namespace import inside
 from tiffin.compute.render_network import CODE_LOCATION, CODE_PORT
 
@@ -25,6 +25,7 @@ NAME = "code-location"
 
 def team_location(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]]:
     """Deployment and Service."""
+    server = one.code_server
     container = {
         "name": NAME,
         "image": one.image,
@@ -42,12 +43,15 @@ def team_location(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]
             "timeoutSeconds": 10,
             "failureThreshold": 3,
         },
-        "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": server.cpu, "memory": server.memory}, "limits": {"memory": server.memory}},
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - as above
     }
+    # Where Kueue also manages pods, a pod without a queue falls into `default` and is preempted (docs/adr/0040);
+    # where it does not, these two mean nothing.
+    queue = {"kueue.x-k8s.io/queue-name": RUN_WORKERS, "kueue.x-k8s.io/priority-class": f"{platform.prefix}run-worker"}
     pod = {
-        "metadata": {"labels": CODE_LOCATION},
+        "metadata": {"labels": {**CODE_LOCATION, **queue}},
         "spec": {
             "serviceAccountName": NAME,
             "automountServiceAccountToken": False,
@@ -56,10 +60,10 @@ def team_location(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
-    deployment = {"replicas": 1, "selector": {"matchLabels": CODE_LOCATION}, "template": pod}
+    deployment = {"replicas": server.replicas, "selector": {"matchLabels": CODE_LOCATION}, "template": pod}
     service = {"selector": CODE_LOCATION, "ports": [{"name": "grpc", "port": CODE_PORT, "targetPort": CODE_PORT, "protocol": "TCP"}]}
     found = inside(one, platform, "apps/v1", "Deployment", NAME, deployment)
-    # the template's own labels: a new label of the installation is no reason to restart the server
+    found["metadata"]["labels"] |= queue
     return [found, inside(one, platform, "v1", "Service", NAME, service)]
 
 

@@ -18,6 +18,7 @@ from tiffin.core.names import check_name
 __all__ = [
     "ALL",
     "Backfill",
+    "CodeServer",
     "Groups",
     "Quantity",
     "Quota",
@@ -119,6 +120,14 @@ class Groups(Declared):
         return groups
 
 
+class CodeServer(Declared):
+    """The process that tells Dagster what a team has."""
+
+    replicas: int = Field(default=1, ge=0, le=1, description="0 takes the team's code location away for a while")
+    cpu: Quantity = "250m"
+    memory: Quantity = "1Gi"
+
+
 class TeamSettings(Declared):
     """What the platform gives each team, and what a team may ask to be otherwise."""
 
@@ -135,6 +144,19 @@ class TeamSettings(Declared):
     container_request: dict[str, Quantity] = Field(default_factory=dict, description="of a container that asks for nothing")
     container_max: dict[str, Quantity] = Field(default_factory=dict, description="most that one container may ask")
     groups: Groups | None = None
+    code_server: CodeServer | None = None
+
+    @field_validator("container_request", "container_max")
+    @classmethod
+    def containers_have_no_devices(cls, amounts: dict[str, str]) -> dict[str, str]:
+        # the API server makes a LimitRange's maximum the default of whoever names none: every pod would ask for the devices
+        for resource in amounts:
+            if resource not in ("cpu", "memory", "ephemeral-storage"):
+                raise Invalid(
+                    f"{resource!r} is not counted per container: every container would ask for it",
+                    fix="limit it by quotas; name cpu and memory here",
+                )
+        return amounts
 
     @field_validator("objects")
     @classmethod
