@@ -19,6 +19,7 @@ from tiffin.core.clock import wall_clock
 from tiffin.core.errors import Conflict, Invalid, PlatformError
 from tiffin.manifests.records import Pointer
 from tiffin.registry.pointers import current, move
+from tiffin.storage.content import PARTITION, content_digests
 from tiffin.storage.delta import DeltaStore, shown_as
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.objects import ObjectStore
@@ -190,10 +191,14 @@ class PointerStore(MemoryStore):
 
 @settings(max_examples=400, deadline=None)
 @given(
-    schedule=schedules, killed=killings, digests=st.lists(st.sampled_from(["old", "a", "b"]), min_size=3, max_size=3), stands=st.booleans()
+    schedule=schedules,
+    killed=killings,
+    digests=st.lists(st.sampled_from(["old", "a", "b"]), min_size=3, max_size=3),
+    stands=st.booleans(),
+    careful=st.booleans(),
 )
 def test_of_a_pointer_the_newest_attempt_is_the_last_to_be_heard(
-    schedule: list[int], killed: frozenset[int], digests: list[str], stands: bool
+    schedule: list[int], killed: frozenset[int], digests: list[str], stands: bool, careful: bool
 ) -> None:
     store, tale = PointerStore(), Tale()
     if stands:
@@ -205,7 +210,8 @@ def test_of_a_pointer_the_newest_attempt_is_the_last_to_be_heard(
         def attempt(turn: Turn) -> None:
             watched, fence = begins(tale, store, turn, place)
             stood = current(watched, "model", "network", "delays")
-            put_pointer(watched, digests[place], fence, since=0 if stood is None else stood.sequence)
+            sequence = 0 if stood is None else stood.sequence
+            put_pointer(watched, digests[place], fence, since=sequence if careful else None)
 
         return attempt
 
@@ -262,7 +268,9 @@ def test_a_table_gets_one_commit_of_a_run_and_none_of_an_attempt_that_was_overta
             # what the newest attempt was told is what stands
             version = tables.version(TABLE)
             assert version is not None
-            assert started[-1].answer[0] == value_in(tables, version)
+            value, digests = started[-1].answer
+            assert value == value_in(tables, version)
+            assert digests == content_digests(day_of(value[0]), by=PARTITION, groups=[DAY])
 
 
 def day_of(value: int) -> pa.Table:
@@ -324,6 +332,48 @@ def test_a_newer_attempt_replaces_other_ranges_of_the_older_one() -> None:
         done = tables.replace(TABLE, both, partitions=[DAY, "2013-01-02"], attempt=RUN, since=0, fence=newer)
 
         assert value_in(tables, done.version) == [2, 3]
+
+
+@dataclass
+class OvertakenWhileWriting(FolderStore):
+    """Data files that take so long that the next attempt starts."""
+
+    root: str
+    meanwhile: Callable[[], object]
+
+    def __post_init__(self) -> None:
+        super().__init__(self.root)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        self.meanwhile()
+        return super().put(key, data, if_absent=if_absent, if_match=if_match)
+
+
+def test_an_attempt_that_is_overtaken_while_it_writes_its_files_commits_nothing() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tables, store = DeltaStore(folder), MemoryStore()
+        tables.replace(TABLE, day_of(0), partitions=[DAY], attempt="another-run")
+        older = take(store, RUN, STEP)
+        tables.files = OvertakenWhileWriting(folder, lambda: take(store, RUN, STEP))
+
+        with pytest.raises(Conflict, match="attempt 2 took its place"):
+            tables.replace(TABLE, day_of(1), partitions=[DAY], attempt=RUN, fence=older)
+
+        assert tables.version(TABLE) == 0
+
+
+def test_a_try_after_the_first_closes_the_door_even_where_nothing_changed() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tables, store = DeltaStore(folder), MemoryStore()
+        tables.replace(TABLE, day_of(1), partitions=[DAY], attempt="another-run")
+        first = tables.replace(TABLE, day_of(1), partitions=[DAY], attempt=RUN, fence=take(store, RUN, STEP))
+        before = tables.contents(TABLE)
+
+        second = tables.replace(TABLE, day_of(1), partitions=[DAY], attempt=RUN, fence=take(store, RUN, STEP))
+
+        assert (first.version, second.version) == (0, 1)
+        assert (second.changed, tables.contents(TABLE)) == ((), before)
+        assert second.digests == first.digests
 
 
 def test_without_a_fence_a_pointer_keeps_its_bytes() -> None:
