@@ -127,6 +127,7 @@ class LocalQueue:
     why_inactive: str = ""
     held: bool = False
     """Its stop policy is Hold or HoldAndDrain: nothing new is admitted through it."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +364,9 @@ def read_local_queue(api: Mapping[str, Any]) -> tuple[tuple[str, str], LocalQueu
     meta, spec = api["metadata"], api.get("spec") or {}
     active, why = read_active(api)
     held = spec.get("stopPolicy") in {"Hold", "HoldAndDrain"}
-    return (meta["namespace"], meta["name"]), LocalQueue(meta["namespace"], meta["name"], spec.get("clusterQueue", ""), active, why, held)
+    notes = dict(meta.get("annotations") or {})
+    found = LocalQueue(meta["namespace"], meta["name"], spec.get("clusterQueue", ""), active, why, held, notes)
+    return (meta["namespace"], meta["name"]), found
 
 
 def read_admission(api: Mapping[str, Any] | None) -> Admission | None:
