@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_serializer, field_validator
 
 from tiffin.compute.quantities import Requests, milli, quantity_text
 from tiffin.core.errors import Invalid
@@ -108,6 +109,11 @@ class Compute(Spec):
         if limit is not None and limit < timedelta(seconds=1):
             raise Invalid(f"{info.field_name} {limit} leaves no time at all", fix="leave it out for no limit")
         return limit
+
+    @field_serializer("max_queue", "max_run", "grace", when_used="json")
+    def duration_is_text(self, duration: timedelta | None) -> str | None:
+        """As `parse_duration` reads it: the spec travels to the run worker as JSON."""
+        return None if duration is None else f"{math.ceil(duration.total_seconds())}s"
 
     def requests(self) -> Requests:
         """What one pod asks for, in thousandths."""

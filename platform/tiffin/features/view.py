@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, overload
 import pyarrow as pa
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from tiffin.compute.spec import Compute
 from tiffin.core.digests import digest_json
 from tiffin.core.errors import Invalid, nearest
 from tiffin.core.names import check_name, split_ref
@@ -137,6 +138,7 @@ class FeatureView(Spec):
     description: str = ""
     declared_in: str = Field(default="", description="file that declares it; filled by feature_view")
     golden: tuple[GoldenRow, ...] = Field(default=(), description="rows that are known by other means, checked before a write")
+    compute: Compute | None = Field(default=None, description="what a step that makes its partitions asks of the cluster; None: the least")
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
         # spelled out because type checkers derive a keyword-only one from the fields

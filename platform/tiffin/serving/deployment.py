@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
+from tiffin.compute.spec import Compute
 from tiffin.core.names import check_name
 from tiffin.core.spec import Spec
 from tiffin.training.model import Model
@@ -31,6 +32,7 @@ class Deployment(Spec):
     max_bytes: int = Field(default=4_000_000, ge=1_000, description="bytes of ids and fields in one request")
     golden_rows: int = Field(default=16, ge=1, le=256, description="rows asked before an edition turns ready")
     description: str = ""
+    compute: Compute | None = Field(default=None, description="what the step that deploys asks of the cluster; None: the least")
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
         # spelled out because type checkers derive a keyword-only one from the fields

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
+from tiffin.compute.spec import Compute
 from tiffin.core.names import check_name
 from tiffin.core.spec import Spec
 from tiffin.features.view import Duration
@@ -35,6 +36,7 @@ class Model(Spec):
     holdout: Duration = Field(default=timedelta(days=30), description="newest labels, kept for metrics")
     gates: tuple[Gate, ...] = ()
     description: str = ""
+    compute: Compute | None = Field(default=None, description="what training asks of the cluster; None: the least")
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
         # spelled out because type checkers derive a keyword-only one from the fields

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
+from tiffin.compute.spec import Compute
 from tiffin.core.errors import Invalid
 from tiffin.core.names import check_name, split_ref
 from tiffin.core.spec import Spec
@@ -86,6 +87,7 @@ class TrainingTable(Spec):
         default=(), description="'network/*', 'fleet/planes': rebuilt, and its models with it, when all of them have landed a new day"
     )
     description: str = ""
+    compute: Compute | None = Field(default=None, description="what the join asks of the cluster; None: the least")
 
     def __init__(self, name: Any = None, /, **fields: Any) -> None:
         # spelled out because type checkers derive a keyword-only one from the fields
