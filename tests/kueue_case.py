@@ -1,0 +1,72 @@
+"""Dagster on a cluster with Kueue: an instance whose launcher is ours, and runs whose steps are pods of this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from tests.cluster_case import Cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+# what a pod's python imports from: this checkout, which under a mutant is a copy of it
+PYTHONPATH = f"{ROOT / 'platform'}:{ROOT}"
+
+
+def instance_config(home: Path, cluster: Cluster, namespace: str, **launcher: Any) -> dict[str, Any]:
+    """`dagster.yaml` of an instance that launches into one namespace."""
+    given = {
+        "instance_config_map": "dagster-instance",
+        "service_account_name": "default",
+        "load_incluster_config": False,
+        "kubeconfig_file": str(cluster.kubeconfig),
+        "job_image": "none",
+        "dagster_home": str(home),
+        "job_namespace": namespace,
+        "env_vars": [f"PYTHONPATH={PYTHONPATH}", f"PATH={Path(sys.executable).parent}:/usr/bin:/bin", "HOME=/tmp"],
+    }
+    return {
+        "telemetry": {"enabled": False},
+        "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
+        "run_launcher": {
+            "module": "tiffin.orchestration.kueue_launcher",
+            "class": "KueueRunLauncher",
+            "config": {**given, **launcher},
+        },
+    }
+
+
+def make_instance(home: Path, cluster: Cluster, namespace: str, **launcher: Any) -> dg.DagsterInstance:
+    """An instance in a folder."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(yaml.safe_dump(instance_config(home, cluster, namespace, **launcher)))
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def run_job(job: Any, instance: dg.DagsterInstance, *, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> Any:
+    """Run a job of `tests.kueue_jobs` with its run worker in this process and its steps in pods."""
+    found = dg.reconstructable(job)
+    return dg.execute_job(found, instance=instance, run_config=dict(config or {}), tags=dict(tags or {}), raise_on_error=False)
+
+
+def messages(instance: dg.DagsterInstance, run_id: str, *, step: str | None = None) -> list[str]:
+    """What the event log says, in order."""
+    return [
+        str(entry.user_message or (entry.dagster_event.message if entry.dagster_event else ""))
+        for entry in instance.all_logs(run_id)
+        if step is None or entry.step_key == step
+    ]
+
+
+def kinds(instance: dg.DagsterInstance, run_id: str, *, step: str | None = None) -> list[str]:
+    """The kinds of events, in order."""
+    return [
+        entry.dagster_event.event_type_value
+        for entry in instance.all_logs(run_id)
+        if entry.dagster_event is not None and (step is None or entry.step_key == step)
+    ]
+
