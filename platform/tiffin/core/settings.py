@@ -51,7 +51,9 @@ class Settings(BaseModel):
     agent_url: str | None = Field(default=None, description="http URL of the serving agent")
     signing_public_key: str | None = Field(default=None, description="hex ed25519 key that prod manifests verify against")
     isolation: str = Field(default="namespace", description="how steps are kept from the prod-write key: namespace or none")
-    cluster: str | None = Field(default=None, description="where steps run: a kubeconfig's path or 'in-cluster'; None: in the run's process")
+    cluster: str | None = Field(
+        default=None, description="where steps run: a kubeconfig's path or 'in-cluster'; None: in the run's process"
+    )
     step_image: str | None = Field(default=None, description="image of the steps' pods; None: the code location's")
     attempt: int | None = Field(default=None, ge=1, description="which start of its step this process is; set by the step's entry")
     checkpoint: str | None = Field(default=None, description="object-store prefix where an attempt leaves what the next one goes on from")

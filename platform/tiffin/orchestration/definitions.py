@@ -9,6 +9,7 @@ import dagster as dg
 
 from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid
+from tiffin.core.settings import Settings
 from tiffin.core.spec import Spec
 from tiffin.features.view import FeatureView, Source
 from tiffin.orchestration.asset_depth import check_depth
@@ -16,6 +17,7 @@ from tiffin.orchestration.asset_keys import AssetPath, deployment_path, model_pa
 from tiffin.orchestration.backfill_sensor import retry_sensor
 from tiffin.orchestration.catalog import edges_of, read_catalog, read_edges, resolve_views
 from tiffin.orchestration.deployment_assets import deployment_asset
+from tiffin.orchestration.kueue_team_executor import team_executor
 from tiffin.orchestration.metadata_card import standing_on
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.online_assets import online_asset
@@ -123,15 +125,17 @@ def team_definitions(
     resources: Mapping[str, object],
     others: Sequence[dg.AssetsDefinition] = (),
     sensors: Sequence[dg.SensorDefinition] = (),
+    settings: Settings | None = None,
 ) -> dg.Definitions:
     """Everything a team declares as one code location.
 
-    Steps of a run share one process: they hand each other names, never values.
+    Steps hand each other names, never values: they share one process, or each is a Job of its own where `settings` names a cluster.
 
     Args:
         resources: the stack's parts under the names in `resource_keys.REQUIRED`; see `resources.stack`.
         others: assets that the team writes in plain Dagster, beside its specs.
         sensors: further ones, such as `sensors.landing.landing_sensor`, beside those that `after=` declares.
+        settings: where we run; None reads the environment.
 
     Raises:
         Invalid, NotFound: at import, see `team_assets` and `check_depth`.
@@ -142,6 +146,7 @@ def team_definitions(
             f"team {team.name!r}: resource {missing[0]!r} is not bound",
             fix="pass resources=stack_resources(), or bind every name in tiffin.orchestration.resource_keys.REQUIRED",
         )
+    where = Settings.from_environment() if settings is None else settings
     assets = [*team_assets(team, specs, catalog=catalog), *others]
     if others:  # specs alone make no chain of more than five
         check_depth(team, assets)
@@ -155,5 +160,5 @@ def team_definitions(
             *sensors,
         ],
         resources={**resources, "io_manager": RefusingIOManager()},
-        executor=dg.in_process_executor,
+        executor=dg.in_process_executor if where.cluster is None else team_executor,
     )

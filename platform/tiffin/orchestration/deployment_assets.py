@@ -10,6 +10,7 @@ from tiffin.core.errors import NotFound
 from tiffin.manifests.records import DeploymentRecord, ViewRecord
 from tiffin.orchestration.asset_keys import deployment_path, model_path, online_path
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.kueue_tags import compute_tags
 from tiffin.orchestration.metadata import limits_metadata
 from tiffin.orchestration.metadata_page import Edges, Page
 from tiffin.orchestration.resource_keys import Endpoint, Promotions
@@ -83,6 +84,7 @@ def deployment_asset(
         owners=[team.owner],
         kinds={"triton", deployment.model.trainer},
         code_version=deployment_version(deployment, views),
+        op_tags=compute_tags(deployment.compute),
         description=deployment.description or None,
         metadata={"endpoint": deployment.name, "views": ", ".join(views)},
     )

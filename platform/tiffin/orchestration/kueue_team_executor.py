@@ -12,6 +12,8 @@ from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._core.executor.base import Executor
 from dagster._core.executor.init import InitExecutorContext
 
+from tiffin.core.settings import Settings
+
 __all__ = ["team_executor"]
 
 SERVICE_ACCOUNT = "step"
@@ -45,5 +47,6 @@ def team_executor(init_context: InitExecutorContext) -> Executor:
     """Runs each step of a team as a Kubernetes Job in its namespace."""
     from tiffin.orchestration.kueue_executor import build_executor
 
+    image = init_context.executor_config.get("job_image") or Settings.from_environment().step_image
     tokenless = {"pod_spec_config": {"automount_service_account_token": False}}
-    return build_executor(init_context.instance, {**init_context.executor_config, "step_k8s_config": tokenless})
+    return build_executor(init_context.instance, {**init_context.executor_config, "job_image": image, "step_k8s_config": tokenless})

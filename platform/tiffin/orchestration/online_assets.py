@@ -23,6 +23,7 @@ from tiffin.online.store import OnlineStore
 from tiffin.orchestration.asset_keys import online_path, view_path
 from tiffin.orchestration.checks_freshness import freshness_check_specs, freshness_results
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.kueue_tags import compute_tags
 from tiffin.orchestration.metadata_card import fresh
 from tiffin.orchestration.metadata_page import Edges, Page, in_bytes
 from tiffin.orchestration.resource_keys import ProdReader, Promotions, StackClock
@@ -255,6 +256,7 @@ def online_asset(team: Team, view: FeatureView, record: ViewRecord, *, edges: Ed
         owners=[team.owner],
         kinds={"redis"},
         code_version=view_version(record),
+        op_tags=compute_tags(view.compute),
         description=f"The current online edition of {ref}.",
         metadata={
             "ttl_s": None if record.ttl_us is None else record.ttl_us / 1e6,

@@ -17,6 +17,7 @@ from tiffin.orchestration.asset_keys import model_path, source_path, table_path,
 from tiffin.orchestration.checks_run import TableJudge, accepted_checks
 from tiffin.orchestration.checks_training import LABEL_LEAKAGE
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.kueue_tags import compute_tags
 from tiffin.orchestration.lineage import landed_columns, table_lineage
 from tiffin.orchestration.metadata import model_metadata, replaced_metadata, table_columns
 from tiffin.orchestration.metadata_page import Edges, Page, landed_by
@@ -92,6 +93,7 @@ def table_asset(team: Team, table: TrainingTable, views: Mapping[str, ViewRecord
         owners=[team.owner],
         kinds={"python", "arrow", "deltalake"},
         code_version=table_version(table, views),
+        op_tags=compute_tags(table.compute),
         description=table.description or None,
         metadata={**table_columns(table, views), "views": ", ".join(views)},
         check_specs=[dg.AssetCheckSpec(LABEL_LEAKAGE, asset=key, blocking=True, description="no column alone gives the label away")],
@@ -238,6 +240,7 @@ def model_asset(team: Team, model: Model, views: Mapping[str, ViewRecord], *, ed
         owners=[team.owner],
         kinds={model.trainer, "python"},
         code_version=model_version(model, views),
+        op_tags=compute_tags(model.compute),
         description=model.description or None,
         check_specs=[dg.AssetCheckSpec(GATES, asset=key, blocking=True, description="what a version must show before promotion")],
     )

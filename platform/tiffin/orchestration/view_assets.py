@@ -25,6 +25,7 @@ from tiffin.orchestration.backfill_sensor import keep_backfill_waiting
 from tiffin.orchestration.checks import sampled
 from tiffin.orchestration.checks_run import Judge, accepted_checks, view_check_specs
 from tiffin.orchestration.failures import failures
+from tiffin.orchestration.kueue_tags import compute_tags
 from tiffin.orchestration.lineage import view_lineage
 from tiffin.orchestration.metadata import COMPLETE_TO, partition_metadata, replaced_metadata, view_columns
 from tiffin.orchestration.metadata_card import fresh
@@ -133,6 +134,7 @@ def declared(
         owners=[team.owner],
         kinds={"sql" if view.sql is not None else "python", view.engine_name, "deltalake"},
         code_version=view_version(record),
+        op_tags=compute_tags(view.compute),
         description=view.description or None,
         metadata={**view_columns(view), "entity": view.entity.name, "view_record": record.address},
         check_specs=[

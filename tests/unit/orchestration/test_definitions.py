@@ -18,10 +18,13 @@ from assets.network.team import specs as network_specs
 from assets.network.team import team as network
 from resources.stack import stack_resources
 from tiffin.compute import Team
+from tiffin.compute.spec import Compute
 from tiffin.core.errors import Invalid, NotFound
+from tiffin.core.settings import Settings
 from tiffin.features import Entity, Feature, Int32, Source, daily, feature_view
 from tiffin.orchestration.catalog import read_catalog
 from tiffin.orchestration.definitions import team_assets, team_definitions
+from tiffin.orchestration.kueue_tags import compute_of
 from tiffin.orchestration.resource_keys import REQUIRED
 from tiffin.serving.deployment import Deployment
 from tiffin.training import Model, Spine, TrainingTable
@@ -173,3 +176,25 @@ def test_a_code_location_holds_the_refusing_io_manager() -> None:
 
     assert type(definitions.resources["io_manager"]).__name__ == "RefusingIOManager"
     assert definitions.executor is dg.in_process_executor
+
+
+def test_steps_share_a_process_unless_the_settings_name_a_cluster() -> None:
+    resources = stack_resources()
+
+    here = team_definitions(TEAM, FLIGHTS, VIEW, resources=resources, settings=Settings())
+    there = team_definitions(TEAM, FLIGHTS, VIEW, resources=resources, settings=Settings(cluster="in-cluster"))
+
+    assert (executor_of(here), executor_of(there)) == ("in_process", "kueue")
+
+
+def test_what_a_spec_asks_of_the_cluster_travels_with_its_step() -> None:
+    big = VIEW.with_changes(compute=Compute(cpu=2, memory="4Gi"))
+
+    offline = next(asset for asset in team_assets(TEAM, [FLIGHTS, big]) if keys([asset]) == {"demo/load"})
+    plain = next(asset for asset in team_assets(TEAM, [FLIGHTS, VIEW]) if keys([asset]) == {"demo/load"})
+
+    assert (compute_of(offline.op.tags), compute_of(plain.op.tags)) == (Compute(cpu=2, memory="4Gi"), None)
+
+
+def executor_of(definitions: dg.Definitions) -> str:
+    return str(definitions.resolve_implicit_global_asset_job_def().executor_def.name)
