@@ -7,7 +7,9 @@ import os
 import secrets
 import shutil
 import signal
+import ssl
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,6 +111,14 @@ class Cluster:
         """Bring back whatever is down."""
         home = self.need_home()
         devcluster.up(home.folder, Path(home.read().programs), say=print)
+
+    def usage(self) -> dict[str, Any]:
+        """The node's `stats/summary`; asked at the node, for the API server forwards to no loopback address."""
+        home = self.need_home()
+        context = ssl.create_default_context(cafile=str(home.pki / "ca.crt"))
+        context.load_cert_chain(home.pki / "admin.crt", home.pki / "admin.key")
+        with urllib.request.urlopen(f"https://127.0.0.1:{home.read().ports['node']}/stats/summary", context=context, timeout=10) as answer:
+            return dict(json.load(answer))
 
     def pod_pid(self, namespace: str, pod: str, container: str | None = None) -> int | None:
         """The process of a running pod's container (by default of its only one that runs)."""

@@ -15,7 +15,8 @@ import pytest
 
 from deploy.devcluster import cluster as devcluster
 from deploy.devcluster.smoke import smoke
-from tests.cluster_case import Cluster, TeamsSpace
+from tests.cluster_case import Cluster, TeamsSpace, own_cluster
+from tiffin.embedded.processes import birth
 
 Spaces = Callable[..., TeamsSpace]
 
@@ -48,6 +49,11 @@ def ended(cluster: Cluster, space: TeamsSpace, name: str) -> dict[str, Any]:
 
 def logs(cluster: Cluster, space: TeamsSpace, *arguments: str) -> str:
     return cluster.kubectl("logs", "-n", space.namespace["a"], *arguments)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be collected by init does not."""
+    return birth(pid) is not None
 
 
 def test_a_container_gets_its_variables_from_everywhere(cluster: Cluster, space: TeamsSpace) -> None:
@@ -144,7 +150,7 @@ def test_a_deleted_pod_gets_sigterm_its_grace_and_then_sigkill(cluster: Cluster,
     cluster.kubectl("delete", "pod", "polite", "deaf", "-n", space.namespace["a"])
 
     assert (tmp_path / "polite").read_text() == "bye\n"
-    assert not psutil.pid_exists(pid)
+    assert not lives(pid)
 
 
 def test_a_pod_deleted_by_force_leaves_no_process(cluster: Cluster, space: TeamsSpace, tmp_path: Path) -> None:
@@ -154,7 +160,7 @@ def test_a_pod_deleted_by_force_leaves_no_process(cluster: Cluster, space: Teams
 
     cluster.kubectl("delete", "pod", "forced", "-n", space.namespace["a"], "--force", "--grace-period=0")
 
-    cluster.until("its process is gone", lambda: not psutil.pid_exists(pid))
+    cluster.until("its process is gone", lambda: not lives(pid))
 
 
 def test_a_process_killed_from_outside_fails_its_job_with_137(cluster: Cluster, space: TeamsSpace) -> None:
@@ -219,8 +225,7 @@ def test_the_node_tells_who_asked_for_and_uses_how_much(cluster: Cluster, space:
     cluster.create(pod(space, "spins", spin, terminationGracePeriodSeconds=0))
 
     def mine() -> dict[str, Any]:
-        summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node-0/proxy/stats/summary"))
-        found = [one for one in summary["pods"] if one["podRef"]["name"] == "spins"]
+        found = [one for one in cluster.usage()["pods"] if one["podRef"]["name"] == "spins"]
         return dict(found[0]["containers"][0]) if found and found[0]["containers"] else {}
 
     cluster.until("it has used CPU", lambda: mine().get("cpu", {}).get("usageCoreNanoSeconds", 0) > 0)
@@ -277,12 +282,10 @@ def test_a_killed_node_reports_its_pods_as_lost_and_leaves_no_process(
     cluster.start()
 
     cluster.until("the Job failed", lambda: cluster.json("get", "job", "lost", "-n", space.namespace["a"])["status"].get("failed") == 1)
-    assert not psutil.pid_exists(child)
+    assert not lives(child)
 
 
 def test_down_leaves_nothing(new_cluster: Callable[..., Cluster], tmp_path: Path) -> None:
-    from tests.cluster_case import own_cluster
-
     before = set(tmp_path.iterdir())
     with own_cluster(tmp_path / "short") as cluster:
         home = cluster.need_home()
@@ -293,11 +296,11 @@ def test_down_leaves_nothing(new_cluster: Callable[..., Cluster], tmp_path: Path
         cluster.until("it runs", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
         recorded = home.read()
         pids = [process.pid for process in recorded.processes.values()] + [int((tmp_path / "pid").read_text())]
-        assert all(psutil.pid_exists(pid) for pid in pids)
+        assert all(lives(pid) for pid in pids)
     (tmp_path / "pid").unlink()
 
     assert set(tmp_path.iterdir()) == before
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not [pid for pid in pids if lives(pid)]
     named = [
         process.pid
         for process in psutil.process_iter()
