@@ -12,6 +12,7 @@ import typer
 
 from tiffin.cli.backfill_command import backfill
 from tiffin.cli.box_command import box
+from tiffin.cli.cost_command import cost
 from tiffin.cli.doctor_command import doctor
 from tiffin.cli.features_command import features
 from tiffin.cli.models_command import models
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, reload, doctor, status, backfill, predict, box, promote, rollback):
+for command in (up, down, reload, doctor, status, backfill, predict, box, promote, rollback, cost):
     app.command(epilog=EPILOG)(command)
 app.add_typer(features)
 app.add_typer(models)

@@ -12,12 +12,15 @@ from pydantic import BeforeValidator, Field, field_validator
 from tiffin.core.errors import Invalid, NotFound, nearest
 from tiffin.core.spec import Spec
 
-__all__ = ["ONLINE", "UNSEEN", "Prices"]
+__all__ = ["LOCAL", "ONLINE", "UNSEEN", "Prices"]
 
 ONLINE = "online"
 """Flavor of memory in the online store."""
 UNSEEN = "unseen"
 """Flavor of usage whose admission nobody saw; priced like the first flavor that has the resource."""
+
+LOCAL = "local"
+"""Flavor of steps that ran without a cluster; priced like `UNSEEN`."""
 
 GIB = 2**30
 US_PER_H = 3_600_000_000
@@ -58,7 +61,7 @@ class Prices(Spec):
     @field_validator("flavors")
     @classmethod
     def something_has_a_price(cls, flavors: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
-        for reserved in {ONLINE, UNSEEN} & set(flavors):
+        for reserved in sorted({LOCAL, ONLINE, UNSEEN} & set(flavors)):
             raise Invalid(
                 f"flavor {reserved!r} is a word of the bill", fix="rename the flavor; the online store's price is online_gib_month"
             )
@@ -96,7 +99,8 @@ class Prices(Spec):
 
     def rate(self, flavor: str, resource: str) -> Fraction:
         """USD an hour for one unit. Raises NotFound."""
-        priced = {UNSEEN: self.first_with(resource), **self.flavors}
+        first = self.first_with(resource)
+        priced = {UNSEEN: first, LOCAL: first, **self.flavors}
         if flavor not in priced:
             raise NotFound(
                 f"flavor {flavor!r} has no price", fix=f"add it to prices.flavors of the platform's file; {nearest(flavor, priced)}"

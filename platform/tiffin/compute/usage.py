@@ -105,8 +105,16 @@ def look(workload: Mapping[str, Any]) -> Look:
         finished_us=changed_us(finished) if is_true(finished) else None,
         past_s=int(status.get("accumulatedPastExecutionTimeSeconds") or 0),
         given=amounts_of(admission) if admission and holds else asked(workload.get("spec", {})),
-        reason=conditions.get("Evicted", {}).get("reason", ""),
+        reason=evicted_for(conditions),
     )
+
+
+def evicted_for(conditions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why it lost its quota last; once it has quota again, only `Requeued` still says so."""
+    for name in ("Evicted", "Requeued"):
+        if is_true(conditions.get(name)):
+            return str(conditions[name].get("reason", ""))
+    return ""
 
 
 def is_true(condition: Mapping[str, Any] | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,7 +13,7 @@ from tiffin.compute.usage import Tracked, Who, advance, day_of, gone, look
 from tiffin.core.spec import Record
 from tiffin.manifests.usage import AmountRecord, QuotaRecord, UsageBatch, UsageRecord
 
-__all__ = ["ASSETS", "MODELS", "PARTITIONS", "RUN_ID", "STEP", "TEAM", "Memory", "collect", "who_of"]
+__all__ = ["ASSETS", "MODELS", "PARTITIONS", "RUN_ID", "STEP", "TEAM", "Memory", "collect", "single", "who_of"]
 
 TEAM, STEP = "tiffin.dev/team", "tiffin.dev/step"
 ASSETS, PARTITIONS, MODELS = "tiffin.dev/assets", "tiffin.dev/partitions", "tiffin.dev/models"
@@ -39,12 +39,12 @@ def collect(
     """What is new since the last tick: the memory to keep, and one batch a day to store before it.
 
     Args:
-        objects: all Workloads, ClusterQueues and Cohorts of the cluster, as the API writes them; others are passed over.
-            A Workload that is not among them is taken for deleted.
+        objects: all Workloads, ClusterQueues and Cohorts of the cluster, as the API writes them, singly or in lists; others are
+            passed over. A Workload that is not among them is taken for deleted.
         resolve: fills in what labels do not say, such as a run's partitions.
     """
     by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for one in objects:
+    for one in single(objects):
         by_kind[str(one.get("kind"))].append(one)
     quotas = {record.cluster_queue: record for record in quotas_of(by_kind["ClusterQueue"], by_kind["Cohort"], now_us)}
     teams = {record.cluster_queue: record.team for record in quotas.values()}
@@ -71,6 +71,17 @@ def collect(
         for day, records in sorted(days.items())
     ]
     return Memory(day=today, tracked=tracked, quotas=kept), batches
+
+
+def single(objects: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Every object by itself; the API leaves the kind out of a list's items."""
+    for one in objects:
+        kind = str(one.get("kind", ""))
+        if kind.endswith("List") and "items" in one:
+            for item in one["items"]:
+                yield {"kind": kind.removesuffix("List"), **item}
+        else:
+            yield one
 
 
 def changed(before: QuotaRecord | None, now: QuotaRecord) -> bool:

@@ -42,7 +42,10 @@ class Life:
             changed = begun[-1][0] if admitted else ended[-1][1]
             conditions.append({"type": "Admitted", "status": "True" if admitted else "False", "lastTransitionTime": text(changed)})
         if evicted:
-            conditions.append({"type": "Evicted", "status": "True", "reason": "Preempted", "lastTransitionTime": text(evicted[-1][1])})
+            again = "False" if admitted else "True"
+            why = "QuotaReserved" if admitted else "Preempted"
+            conditions.append({"type": "Evicted", "status": again, "reason": why, "lastTransitionTime": text(evicted[-1][1])})
+            conditions.append({"type": "Requeued", "status": "True", "reason": "Preempted", "lastTransitionTime": text(evicted[-1][1])})
         if over:
             conditions.append({"type": "Finished", "status": "True", "reason": "Succeeded", "lastTransitionTime": text(ended[-1][1])})
         status: dict[str, object] = {"conditions": conditions}
@@ -87,10 +90,18 @@ def test_a_step_that_ran_is_one_record() -> None:
     assert [(one.flavor, one.resource, one.milli) for one in record.amounts] == [("spot", "cpu", 2000)]
 
 
-def test_a_preempted_step_is_billed_for_what_it_held_and_not_for_its_wait() -> None:
+@pytest.mark.parametrize(
+    "looks",
+    [
+        pytest.param([NOON + 1, NOON + 50, NOON + 110, NOON + 200], id="while it waits"),
+        pytest.param([NOON + 1, NOON + 110, NOON + 200], id="when it runs again"),
+        pytest.param([NOON + 1, NOON + 200], id="when it is over"),
+    ],
+)
+def test_a_preempted_step_is_billed_for_what_it_held_and_not_for_its_wait(looks: list[int]) -> None:
     life = Life(NOON, ((NOON, NOON + 30), (NOON + 100, NOON + 160)), finishes=True)
 
-    _, made = looked_at(life, [NOON + 1, NOON + 50, NOON + 110, NOON + 200])
+    _, made = looked_at(life, looks)
 
     assert spans(made) == [(NOON, NOON + 30), (NOON + 100, NOON + 160)]
     assert [(one.ended, one.reason) for one in made] == [("evicted", "Preempted"), ("finished", "")]
