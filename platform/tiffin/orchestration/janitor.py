@@ -41,12 +41,8 @@ class JobSeen:
     part: Part
     created: datetime
     finished: bool = False
-    pods: int = 0
-    """Pods that have not ended."""
     admitted: datetime | None = None
     """Since when it may run: Kueue's admission, or its creation where Kueue does not queue it; None while it waits."""
-    running: bool = False
-    """A pod has begun its work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from tiffin.compute.watching import Watching
 from tiffin.compute.world import World
 from tiffin.core.errors import Conflict, PlatformError
 from tiffin.orchestration.kueue_client import KueueClient
-from tiffin.orchestration.kueue_labels import assets_of, labels_of, pod_annotations
+from tiffin.orchestration.kueue_labels import assets_of, labels_of, pod_annotations, team_label
 from tiffin.orchestration.kueue_launcher import KueueRunLauncher, location_of
 from tiffin.orchestration.kueue_layers import defaults_layer, layer, parts_of, parts_of_tags
 from tiffin.orchestration.kueue_places import foreign_namespaces, refuse_foreign
@@ -143,7 +143,8 @@ class KueueStepHandler(K8sStepHandler):
             labels=labels_of(team=location_of(run), step=step_key, assets=assets),
             flavors=None if self.world is None else self.world.flavors,
         )
-        return {**found, "pod_template_spec_metadata": {"annotations": pod_annotations(assets, run.tags)}}
+        about = {"annotations": pod_annotations(assets, run.tags), "labels": team_label(location_of(run))}
+        return {**found, "pod_template_spec_metadata": about}
 
     def place(self, step_handler_context: StepHandlerContext, merged: K8sContainerContext) -> str:
         """The namespace of the step's Job. Raises Denied where something else than the platform names another one."""

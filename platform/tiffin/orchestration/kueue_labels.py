@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dagster import AssetKey
 from dagster._core.execution.context.system import IStepContext
 
-from tiffin.compute.job import step_labels
+from tiffin.compute.job import TEAM_LABEL, label_value, step_labels
 from tiffin.orchestration.kueue_tags import partitions_of
 
-__all__ = ["assets_of", "labels_of", "pod_annotations"]
+__all__ = ["assets_of", "labels_of", "pod_annotations", "team_label"]
 
 ASSETS, PARTITIONS = "tiffin.dev/assets", "tiffin.dev/partitions"
 NOBODY = "platform"
@@ -30,6 +30,11 @@ def labels_of(*, team: str | None, step: str, assets: Sequence[str]) -> dict[str
         team: the code location; None for a run that was launched from a process.
     """
     return step_labels(team=team or NOBODY, step=step, asset=assets[0] if assets else None)
+
+
+def team_label(team: str | None) -> dict[str, str]:
+    """Of the pods, so that a bill and a network policy know whose they are."""
+    return {TEAM_LABEL: label_value(team or NOBODY)}
 
 
 def pod_annotations(assets: Sequence[str], run_tags: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,6 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
-from tiffin.compute.cluster import Cluster
 from tiffin.compute.job import PRIORITY_LABEL, QUEUE_LABEL, TEAM_LABEL, label_value
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.observation import Observation, observe
@@ -52,7 +51,7 @@ class KueueRunLauncher(K8sRunLauncher):
         run_worker_priority: str | None = None,
         start_timeout: int = START_TIMEOUT_S,
         pod_security: str = "restricted",
-        cluster: Cluster | None = None,
+        cluster: KubernetesCluster | None = None,
         **stock: Any,
     ) -> None:
         super().__init__(**stock)
@@ -97,7 +96,7 @@ class KueueRunLauncher(K8sRunLauncher):
         return cls(inst_data=inst_data, **config_value)
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> KubernetesCluster:
         """The door to Kubernetes, opened when it is first needed."""
         if self.given is None:
             self.given = KubernetesCluster.connect(
