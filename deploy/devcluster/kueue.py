@@ -77,7 +77,8 @@ def configuration(home: Home, ports: Mapping[str, int], wishes: Wishes) -> str:
         "waitForPodsReady": {"timeout": f"{wishes.pods_ready_s}s", "blockAdmission": False, "requeuingStrategy": requeuing},
         "manageJobsWithoutQueueName": False,
         "managedJobsNamespaceSelector": {"matchExpressions": [system]},
-        "integrations": {"frameworks": ["batch/job", "pod"], "labelKeysToCopy": list(LABELS_TO_COPY)},
+        # not "pod": it would queue every pod of a team's namespace that has no Job, code servers among them
+        "integrations": {"frameworks": ["batch/job"], "labelKeysToCopy": list(LABELS_TO_COPY)},
         "objectRetentionPolicies": {"workloads": {"afterFinished": "24h"}},
     }
     text: str = yaml.safe_dump({**content, **wishes.kueue}, sort_keys=False)

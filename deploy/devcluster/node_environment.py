@@ -117,7 +117,5 @@ def expand(text: str, known: Mapping[str, str]) -> str:
 
 
 def command_line(container: Object, known: Mapping[str, str]) -> list[str]:
-    """What to run; empty when the container leaves it to its image, which nobody unpacks here."""
-    if not container.get("command"):
-        return []
-    return [expand(part, known) for part in [*container["command"], *(container.get("args") or ())]]
+    """What to run: command and args, as in an image without an entrypoint; empty when all is left to the image."""
+    return [expand(part, known) for part in [*(container.get("command") or ()), *(container.get("args") or ())]]

@@ -175,7 +175,7 @@ class Pod:
                     return None
         command = command_line(spec, environ)
         if not command:
-            self.refuse(states, name, f"container {name!r} names no command, and this node runs no images", restarts)
+            self.refuse(states, name, f"container {name!r} names neither command nor args, and this node runs no images", restarts)
             return None
         folder = Path(spec.get("workingDir") or self.folder / "work")
         if not folder.is_dir():
