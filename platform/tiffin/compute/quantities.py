@@ -17,7 +17,7 @@ BINARY = {f"{letter}i": 1024 ** (power + 1) for power, letter in enumerate("KMGT
 DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 SMALL = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
 FACTORS = {"": Decimal(1), **SMALL, **{suffix: Decimal(size) for suffix, size in {**BINARY, **DECIMAL}.items()}}
-SHAPE = re.compile(r"(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:(n|u|m|[kMGTPE]i?|Ki)|[eE]([+-]?\d{1,2}))?")
+SHAPE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:(n|u|m|k|Ki|[MGTPE]i?)|[eE]([+-]?[0-9]{1,2}))?")
 LARGEST = (2**63 - 1) * 1000  # what Kubernetes can count, in thousandths
 
 
@@ -33,7 +33,7 @@ def milli(quantity: str | int | float) -> int:
     """
     text = str(quantity).strip() if not isinstance(quantity, bool) else "a truth value"
     match = SHAPE.fullmatch(text.removeprefix("+"))
-    if match is None or match[2] == "ki":
+    if match is None:
         raise Invalid(f"quantity {quantity!r} is not readable", fix="write it like '2', '500m' or '4Gi'; it is never negative")
     factor = Decimal(10) ** int(match[3]) if match[3] else FACTORS[match[2] or ""]
     found = int((Decimal(match[1]) * factor * 1000).to_integral_value(rounding=ROUND_CEILING))
