@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from tiffin.compute.usage import Who
+from tiffin.compute.usage import Who, day_of
 from tiffin.compute.usage_collect import Memory, collect
 from tiffin.core.errors import NotFound
 from tiffin.manifests.usage import QuotaRecord, UsageBatch, UsageRecord
@@ -24,9 +24,17 @@ def store_batch(store: ObjectStore, batch: UsageBatch) -> str:
 
 
 def tick(
-    store: ObjectStore, objects: Iterable[Mapping[str, Any]], *, now_us: int, resolve: Callable[[Who], Who] = lambda who: who
+    store: ObjectStore,
+    objects: Iterable[Mapping[str, Any]],
+    *,
+    now_us: int,
+    resolve: Callable[[Who], Who] = lambda who: who,
+    extra: Sequence[UsageRecord] = (),
 ) -> list[UsageBatch]:
     """Collect once. Records are stored before the memory moves: a tick that dies is told again, and counted once.
+
+    Args:
+        extra: records of what no Workload tells, stored with the others.
 
     Raises:
         Conflict: another collector ticked meanwhile; its records stand, the next tick goes on from them.
@@ -37,6 +45,8 @@ def tick(
         kept = None
     memory = Memory() if kept is None else Memory.from_bytes(kept.data, name=USAGE_MEMORY)
     after, batches = collect(memory, objects, now_us=now_us, resolve=resolve)
+    for day in sorted({day_of(one.start_us) for one in extra}):
+        batches.append(UsageBatch(day=day, usages=tuple(one for one in extra if day_of(one.start_us) == day)))
     for batch in batches:
         store_batch(store, batch)
     if after != memory:
