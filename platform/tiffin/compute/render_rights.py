@@ -58,7 +58,9 @@ ACCOUNTS = {"run-worker": True, "step": False, "code-location": False}
 def team_rights(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]]:
     """ServiceAccounts, Roles and RoleBindings of a namespace. Nobody reads Secrets."""
     found = [account(one, platform, name, token=token) for name, token in ACCOUNTS.items()]
-    found += granted(one, platform, "run-worker", RUN_WORKER, [subject("run-worker", one.namespace)])
+    # its own namespace's labels decide which queues are open to it
+    own: Rule = ("", "namespaces", "get")
+    found += granted(one, platform, "run-worker", [*RUN_WORKER, own], [subject("run-worker", one.namespace)])
     home = platform.prefix + platform.namespace
     for part, rules in DAGSTER_PARTS.items():
         found += granted(one, platform, part, rules, [subject(part, home)])
@@ -109,6 +111,7 @@ def account(one: Allotment, platform: PlatformFile, name: str, *, token: bool) -
 
 def rules_of(rules: Sequence[Rule]) -> list[dict[str, list[str]]]:
     """As RBAC writes them."""
+    # a Role inside a namespace that names `namespaces` means the one that it is in, and no other can be reached by it
     return [{"apiGroups": [api], "resources": resources.split(), "verbs": verbs.split()} for api, resources, verbs in rules]
 
 
