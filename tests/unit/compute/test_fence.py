@@ -21,6 +21,7 @@ from tiffin.manifests.records import Pointer
 from tiffin.registry.pointers import current, move
 from tiffin.storage.content import PARTITION, content_digests
 from tiffin.storage.delta import DeltaStore, shown_as
+from tiffin.storage.fencing import Fence
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.objects import ObjectStore
 
@@ -29,11 +30,13 @@ NAMED = f"{RUN}/{STEP}"
 TABLE = "network/carrier_delays"
 DAY = "2013-01-01"
 
-schedules = st.lists(st.integers(0, 2), max_size=60)
+# a few long stretches come to more places between two requests than many short ones
+stretches = st.tuples(st.integers(0, 2), st.integers(1, 12))
+schedules = st.lists(stretches, max_size=8).map(lambda found: [place for place, count in found for _ in range(count)])
 killings = st.frozensets(st.integers(0, 2), max_size=2)
 
 
-def put_pointer(store: MemoryStore, digest: str, fence: Attempt | TurnFence | None, *, since: int | None = None) -> tuple[Pointer, bool]:
+def put_pointer(store: MemoryStore, digest: str, fence: Fence | None, *, since: int | None = None) -> tuple[Pointer, bool]:
     return move(store, "model", "network", "delays", digest, now=wall_clock, since=since, fence=fence)
 
 
@@ -332,6 +335,61 @@ def test_a_newer_attempt_replaces_other_ranges_of_the_older_one() -> None:
         done = tables.replace(TABLE, both, partitions=[DAY, "2013-01-02"], attempt=RUN, since=0, fence=newer)
 
         assert value_in(tables, done.version) == [2, 3]
+
+
+@dataclass
+class Between:
+    """A fence behind whose n-th check something else happens, before what the check was for."""
+
+    fence: Attempt
+    at: int
+    happens: Callable[[], object]
+    checks: int = 0
+
+    @property
+    def step(self) -> str:
+        return self.fence.step
+
+    @property
+    def number(self) -> int:
+        return self.fence.number
+
+    def check(self, doing: str) -> None:
+        self.fence.check(doing)
+        self.checks += 1
+        if self.checks == self.at:
+            self.happens()
+
+
+def test_an_attempt_that_an_older_one_comes_before_by_an_instant_tells_what_stands() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tables, store = DeltaStore(folder), MemoryStore()
+        tables.replace(TABLE, day_of(0), partitions=[DAY], attempt="another-run")
+        older, newer = take(store, RUN, STEP), take(store, RUN, STEP)
+        last_instant = Attempt(MemoryStore(), NAMED, older.number)  # it was past its check when the newer one started
+
+        def lands() -> None:
+            DeltaStore(folder).replace(TABLE, day_of(1), partitions=[DAY], attempt=RUN, fence=last_instant)
+
+        done = tables.replace(TABLE, day_of(2), partitions=[DAY], attempt=RUN, since=0, fence=Between(newer, 2, lands))
+
+        assert (done.version, value_in(tables, 1), tables.version(TABLE)) == (1, [1], 1)
+        assert done.digests == content_digests(day_of(1), by=PARTITION, groups=[DAY])
+
+
+def test_a_pointer_that_the_newer_attempt_was_content_with_stays_so() -> None:
+    store = MemoryStore()
+    put_pointer(store, "old", None)
+    older, newer = take(store, RUN, STEP), take(store, RUN, STEP)
+    # past its check when the newer one started, and just about to write
+    late = Between(Attempt(MemoryStore(), NAMED, older.number), 1, lambda: put_pointer(store, "old", newer))
+
+    with pytest.raises(Conflict, match="attempt 2 took its place"):
+        put_pointer(store, "new", late)
+
+    pointer = current(store, "model", "network", "delays")
+    assert pointer is not None
+    assert (pointer.manifest, pointer.sequence, pointer.previous) == ("old", 1, ())
 
 
 @dataclass
