@@ -19,6 +19,9 @@ def up(
     as_of: Annotated[str | None, typer.Option(help="Replay history as if now were this instant; kept until another is given.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this part and what it needs; may be repeated.")] = None,
     workspace: Annotated[Path | None, typer.Option(help="Dagster's workspace file.  [default: workspace.yaml]", show_default=False)] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="KUBECONFIG", help="Runs become Jobs on this cluster, through Kueue; 'none': here again; kept.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Start the local stack, or mend the one that runs: object store, online store, model server, agent, promoter, Dagster.
@@ -42,7 +45,8 @@ def up(
             if step in ("up", "kept") and not json:
                 say(f"  {part:<10} {step:<5} {time.monotonic() - started:5.1f} s")
 
-        found = stack.up(folder, as_of=as_of, parts=only, workspace=workspace, say=(lambda text: None) if json else say, progress=progress)
+        tell = (lambda text: None) if json else say
+        found = stack.up(folder, as_of=as_of, parts=only, workspace=workspace, cluster=cluster, say=tell, progress=progress)
     seconds = round(time.monotonic() - started, 2)
     broken = dagster_server.broken_locations(found.state.parts["webserver"].ports["http"]) if "webserver" in found.running() else {}
     for name, error in broken.items():
@@ -50,6 +54,8 @@ def up(
     urls = found.urls()
     lines = [f"up in {seconds:.1f} s, replaying {found.state.as_of}" if found.state.as_of else f"up in {seconds:.1f} s"]
     lines += [f"  {name:<14} {url}" for name, url in urls.items()]
+    if found.state.cluster:
+        lines.append(f"  runs           on the cluster of {found.state.cluster}")
     if found.state.isolation == "none":
         lines.append("  isolation      none: steps can read the promoter's keys (TIFFIN_ISOLATION=none)")
     value = {
@@ -57,6 +63,7 @@ def up(
         "seconds": seconds,
         "as_of": found.state.as_of,
         "isolation": found.state.isolation,
+        "cluster": found.state.cluster,
         "parts": seen,
         "urls": urls,
         "broken_locations": broken,

@@ -60,10 +60,10 @@ RELOAD_S = 120.0
 DAEMONS = "{instance{daemonHealth{allDaemonStatuses{daemonType required healthy lastHeartbeatTime}}}}"
 
 
-def write_instance(folder: Path) -> None:
-    """`dagster.yaml` of a persistent SQLite instance without telemetry."""
+def write_instance(folder: Path, *, more: str = "") -> None:
+    """`dagster.yaml` of a persistent SQLite instance without telemetry; `more` are further lines of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text(INSTANCE.replace("BASE_DIR", json.dumps(str(folder / "history" / "runs"))))
+    (folder / "dagster.yaml").write_text(INSTANCE.replace("BASE_DIR", json.dumps(str(folder / "history" / "runs"))) + more)
 
 
 def program(name: str) -> Path:

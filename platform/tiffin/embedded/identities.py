@@ -41,11 +41,14 @@ def make_secrets(home: Path) -> Path:
     return folder
 
 
-def user_settings(home: Path, ports: Mapping[str, Mapping[str, int]], *, cache: Path, as_of: str | None, isolation: str) -> Settings:
+def user_settings(
+    home: Path, ports: Mapping[str, Mapping[str, int]], *, cache: Path, as_of: str | None, isolation: str, cluster: str | None = None
+) -> Settings:
     """The settings that reach this stack, under the identity of a step.
 
     Args:
         ports: per part, all of them; a stack that runs only some parts still has a place for the others.
+        cluster: kubeconfig of the cluster where runs go; None: they are processes here.
     """
     folder = secrets_folder(home)
     keys = seaweed_keys(folder)
@@ -58,6 +61,7 @@ def user_settings(home: Path, ports: Mapping[str, Mapping[str, int]], *, cache: 
         cache=cache,
         as_of=as_of,
         isolation=isolation,
+        cluster=cluster,
         s3_endpoint=f"http://127.0.0.1:{ports['seaweed']['s3']}",
         dev_access_key=keys.dev.access_key,
         dev_secret_key=SecretStr(keys.dev.secret_key),

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tiffin.core.digests import digest_json
 from tiffin.core.errors import NotReady
 from tiffin.core.settings import Settings, inherited_environment
-from tiffin.embedded import code_servers, dagster_server, seaweed, valkey
+from tiffin.embedded import code_servers, dagster_server, on_cluster, seaweed, valkey
 from tiffin.embedded.identities import secrets_folder
 from tiffin.embedded.jail import Jail
 from tiffin.embedded.leftovers import marked
@@ -48,14 +48,21 @@ class Place:
         settings = self.settings.to_environment() if with_settings else {}
         return {**inherited_environment(), "PYTHONUNBUFFERED": "1", **marked(self.home, part), **settings, **(own or {})}
 
-    def jailed(self, program: Sequence[str | Path], *, write: Sequence[Path], hide: Sequence[str]) -> list[str | Path]:
-        """The program behind bars, unless isolation was switched off."""
+    @property
+    def teams(self) -> list[str]:
+        """The workspace's code locations, one a team."""
+        return [one.name for one in code_servers.locations_of(self.workspace)]
+
+    def jailed(
+        self, program: Sequence[str | Path], *, write: Sequence[Path], hide: Sequence[str], also: Sequence[Path] = ()
+    ) -> list[str | Path]:
+        """The program behind bars, unless isolation was switched off; `hide` names folders of the home, `also` any others."""
         if self.settings.isolation == "none":
             return list(program)
         scratch = [Path("/tmp"), Path("/var/tmp")]  # noqa: S108  theirs to use, not ours
         # what the promoter runs must not be writable, wherever the checkout lies
         code = {LIBRARY.parent, Path(sys.prefix), self.home}
-        folders = [self.home / name for name in ("secrets", *hide) if (self.home / name).is_dir()]
+        folders = [*(self.home / name for name in ("secrets", *hide) if (self.home / name).is_dir()), *also]
         return Jail(hide=tuple(folders), write=(*scratch, *write), read=tuple(sorted(code))).command(program)
 
     @property
@@ -255,9 +262,17 @@ def serving_jail(place: Place, program: Sequence[str | Path]) -> list[str | Path
     return place.jailed(program, write=[place.home / "serving", place.serving_cache], hide=["seaweed", "valkey", "dagster"])
 
 
-def step_jail(place: Place, program: Sequence[str | Path]) -> list[str | Path]:
+def step_jail(place: Place, program: Sequence[str | Path], *, also: Sequence[Path] = ()) -> list[str | Path]:
     """Steps write in Dagster's folder and in temporary ones; what is served is not theirs to change."""
-    return place.jailed(program, write=[place.home / "dagster", place.step_cache], hide=["seaweed", "valkey", "serving"])
+    return place.jailed(program, write=[place.home / "dagster", place.step_cache], hide=["seaweed", "valkey", "serving"], also=also)
+
+
+def code_jail(place: Place, program: Sequence[str | Path]) -> list[str | Path]:
+    """As steps; and who loads teams' code does not see the key to the cluster."""
+    if place.settings.cluster is None:
+        return step_jail(place, program)
+    needed = [place.home, place.workspace, LIBRARY, Path(sys.prefix), place.settings.cache]
+    return step_jail(place, program, also=[on_cluster.hidden_folder(Path(place.settings.cluster), needed)])
 
 
 def serving_environment(place: Place) -> dict[str, str]:
@@ -269,12 +284,21 @@ def step_environment(place: Place) -> dict[str, str]:
     """Where Dagster and jailed Python keep what they write."""
     cache = place.step_cache
     folders = {"DAGSTER_HOME": str(place.home / "dagster"), "XDG_CACHE_HOME": str(cache), "PYTHONPYCACHEPREFIX": str(cache / "pycache")}
-    return {**folders, **dagster_server.EVENT_BATCHES}
+    on = {} if place.settings.cluster is None else on_cluster.store_environment(place.settings)
+    return {**folders, **dagster_server.EVENT_BATCHES, **on}
+
+
+def launching_environment(place: Place) -> dict[str, str]:
+    """Who launches and ends runs also has the key to the cluster."""
+    on = {} if place.settings.cluster is None else {"KUBECONFIG": place.settings.cluster}
+    return {**step_environment(place), **on}
 
 
 def step_folders(place: Place) -> list[Path]:
     """Made before the jail closes over them."""
-    dagster_server.write_instance(place.home / "dagster")
+    folder, settings = place.home / "dagster", place.settings
+    more = "" if settings.cluster is None else on_cluster.as_text(on_cluster.instance(settings, folder, place.teams))
+    dagster_server.write_instance(folder, more=more)
     return [place.home / "dagster", place.step_cache / "pycache", place.home / "seaweed", place.home / "valkey", place.home / "serving"]
 
 
@@ -323,7 +347,7 @@ CODE = ProgramPart(
     name="code",
     needs=(),
     port_names=(),
-    command=lambda place: step_jail(
+    command=lambda place: code_jail(
         place,
         [
             *(sys.executable, "-m", "tiffin.embedded.code_servers"),
@@ -343,7 +367,7 @@ WEBSERVER = ProgramPart(
     port_names=("http",),
     command=lambda place: step_jail(place, dagster_server.webserver_command(place.ports["webserver"]["http"], told_addresses(place))),
     ask=lambda place, running: dagster_server.webserver_trouble(running.ports["http"]),
-    own=step_environment,
+    own=launching_environment,
     folders=step_folders,
     patience_s=240,
     grace_s=4,
@@ -354,7 +378,7 @@ DAEMON = ProgramPart(
     port_names=(),
     command=lambda place: step_jail(place, dagster_server.daemon_command(told_addresses(place))),
     ask=ask_daemon,
-    own=step_environment,
+    own=launching_environment,
     folders=step_folders,
     patience_s=240,
     grace_s=4,

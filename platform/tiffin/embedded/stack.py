@@ -16,7 +16,8 @@ from typing import Literal
 from tiffin.core.errors import Invalid, NotFound, PlatformError, Unsupported, nearest
 from tiffin.core.settings import Settings
 from tiffin.core.units import parse_instant
-from tiffin.embedded import leftovers
+from tiffin.embedded import leftovers, on_cluster
+from tiffin.embedded.code_servers import locations_of
 from tiffin.embedded.identities import make_secrets, user_settings
 from tiffin.embedded.jail import why_impossible
 from tiffin.embedded.parts import PARTS, Place
@@ -74,6 +75,7 @@ def up(
     as_of: str | None = None,
     parts: Sequence[str] | None = None,
     workspace: Path | None = None,
+    cluster: str | None = None,
     settings: Settings | None = None,
     say: Callable[[str], None] = lambda text: None,
     progress: Progress = lambda part, step: None,
@@ -84,17 +86,19 @@ def up(
         as_of: the instant to replay; None keeps the recorded one.
         parts: some of `PARTS`, with all they need; None means all.
         workspace: Dagster's workspace file; None means the recorded one, else `workspace.yaml` here.
+        cluster: kubeconfig of a cluster where runs go, or "none" to have them here again; None keeps what is recorded.
         settings: for its `cache` and `isolation`.
 
     Raises:
         NotReady: a part did not start, twice; those that did are recorded and stay up.
+        NotFound: the cluster has no place for a team.
         Unsupported: steps cannot be isolated on this machine.
     """
     home = make_private(home).resolve()
     chosen = with_needs(parts if parts is not None else PARTS)
     given = settings or Settings.from_environment()
     with locked(home):
-        state = renew(home, read_state(home) or StackState(), as_of=as_of, workspace=workspace, isolation=given.isolation)
+        state = renew(home, read_state(home) or StackState(), as_of=as_of, workspace=workspace, isolation=given.isolation, cluster=cluster)
         if "code" in chosen and not Path(state.workspace or "").is_file():
             raise Invalid(f"Dagster's workspace file {state.workspace} does not exist", fix="run `tiffin up` where workspace.yaml is")
         jailed = [part for part in ("triton", "agent", "code", "webserver", "daemon") if part in chosen and part not in state.parts]
@@ -102,23 +106,35 @@ def up(
             trouble = why_impossible()
             if trouble is not None:
                 raise trouble
+        if state.cluster is not None and "code" in chosen:
+            on_cluster.check(Path(state.cluster), teams_of(state))
         make_secrets(home)
         session = Session(home, state, given.cache, say, progress)
         # a second round only when a part had to move to another port, and others were told the old one
         for _ in range(3):
             if not session.round(chosen):
                 break
+        if state.cluster is not None and "code" in chosen:
+            on_cluster.hand_out(Path(state.cluster), teams_of(state), on_cluster.pod_environment(session.place().settings))
         return Stack(home, session.state)
 
 
-def renew(home: Path, state: StackState, *, as_of: str | None, workspace: Path | None, isolation: str) -> StackState:
+def teams_of(state: StackState) -> list[str]:
+    """The workspace's code locations, one a team."""
+    return [one.name for one in locations_of(Path(state.workspace or "."))]
+
+
+def renew(
+    home: Path, state: StackState, *, as_of: str | None, workspace: Path | None, isolation: str, cluster: str | None = None
+) -> StackState:
     """The recorded state under what this command says; what it does not say is kept."""
     if isolation not in ("namespace", "none"):
         raise Invalid(f"isolation {isolation!r} is not known", fix=nearest(isolation, ["namespace", "none"]))
     if as_of is not None:
         parse_instant(as_of)
     found = str((workspace or Path(state.workspace or "workspace.yaml")).resolve())
-    return state.model_copy(update={"as_of": as_of or state.as_of, "workspace": found, "isolation": isolation})
+    kubeconfig = state.cluster if cluster is None else None if cluster == "none" else str(Path(cluster).expanduser().resolve())
+    return state.model_copy(update={"as_of": as_of or state.as_of, "workspace": found, "isolation": isolation, "cluster": kubeconfig})
 
 
 def with_needs(parts: Iterable[str]) -> list[str]:
@@ -146,7 +162,10 @@ class Session:
 
     def place(self) -> Place:
         """Where parts start now, with the ports as they are now."""
-        settings = user_settings(self.home, self.state.ports, cache=self.cache, as_of=self.state.as_of, isolation=self.state.isolation)
+        state = self.state
+        settings = user_settings(
+            self.home, state.ports, cache=self.cache, as_of=state.as_of, isolation=state.isolation, cluster=state.cluster
+        )
         return Place(self.home, settings, self.state.ports, Path(self.state.workspace or "."), self.say)
 
     def record(self, **changes: object) -> None:

@@ -58,6 +58,7 @@ class StackState(BaseModel):
     as_of: str | None = None
     isolation: str = "namespace"
     workspace: str | None = None
+    cluster: str | None = Field(default=None, description="kubeconfig of the cluster where runs go; None: they are processes here")
     parts: dict[str, PartState] = Field(default_factory=dict)
     ports: dict[str, dict[str, int]] = Field(default_factory=dict, description="last used per part, kept while it is down")
     settings: dict[str, str] = Field(default_factory=dict, description="the TIFFIN_* variables that reach this stack")
