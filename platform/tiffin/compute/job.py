@@ -17,9 +17,7 @@ from tiffin.compute.world import Flavor
 from tiffin.compute.world_pods import PodSet, read_pod_set
 
 __all__ = [
-    "ASSET_ANNOTATION",
     "ASSET_LABEL",
-    "PARTITIONS_ANNOTATION",
     "PRIORITY_LABEL",
     "QUEUE_LABEL",
     "STEP_LABEL",
@@ -35,7 +33,6 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 LONGEST_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"
 TEAM_LABEL, STEP_LABEL, ASSET_LABEL = "tiffin.dev/team", "tiffin.dev/step", "tiffin.dev/asset"
-ASSET_ANNOTATION, PARTITIONS_ANNOTATION = "tiffin.dev/asset", "tiffin.dev/partitions"
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 K8sConfig = dict[str, dict[str, Any]]
