@@ -34,7 +34,7 @@ from tiffin.storage.delta import DeltaStore
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
-FOLDER, STEPS, PRIORITY, GRACE = "STORY_FOLDER", "STORY_STEPS", "STORY_PRIORITY", "STORY_GRACE"
+FOLDER, STEPS, CPU, PRIORITY, GRACE = "STORY_FOLDER", "STORY_STEPS", "STORY_CPU", "STORY_PRIORITY", "STORY_GRACE"
 TEAM = "story"
 SLICES = 6
 WORKING = ("begun", *(f"slice-{number}" for number in range(1, SLICES + 1)))
@@ -140,7 +140,7 @@ def work(context: dg.AssetExecutionContext, step: str) -> Iterator[dg.Materializ
 
 
 def asset_of(step: str) -> dg.AssetsDefinition:
-    compute = Compute(cpu="1", memory="64Mi", priority=os.environ.get(PRIORITY), grace=os.environ.get(GRACE, "5s"))
+    compute = Compute(cpu=os.environ.get(CPU, "1"), memory="64Mi", priority=os.environ.get(PRIORITY), grace=os.environ.get(GRACE, "5s"))
 
     @dg.asset(name=step, op_tags=compute_tags(compute))
     def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from tests.cluster_case import Cluster, TeamsSpace
-from tests.fenced_assets import FOLDER, GRACE, POINTS, PRIORITY, STEPS, TEAM, pointer_of, table_of
+from tests.fenced_assets import CPU, FOLDER, GRACE, POINTS, PRIORITY, STEPS, TEAM, pointer_of, table_of
 from tiffin.embedded.processes import wait_until
 from tiffin.embedded.seaweed import Seaweed
 from tiffin.registry.pointers import current
@@ -60,6 +59,7 @@ class Stage:
 
     Args:
         steps: how many steps each run has, side by side.
+        cpu: of each step.
         grace: between a pod's polite signal and its end.
     """
 
@@ -68,6 +68,7 @@ class Stage:
     seaweed: Seaweed
     folder: Path
     steps: int
+    cpu: str = "1"
     grace: str = "5s"
     launcher: Mapping[str, Any] = field(default_factory=dict)
     workers: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -117,6 +118,7 @@ class Stage:
             "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}",
             FOLDER: str(self.folder),
             STEPS: str(self.steps),
+            CPU: self.cpu,
             PRIORITY: self.space.priority["backfill"],
             GRACE: self.grace,
             "TIFFIN_S3_ENDPOINT": self.seaweed.endpoint,
@@ -205,8 +207,12 @@ class Stage:
 
         self.cluster.until(f"{name} has run in the place of the steps", done, namespaces=[self.namespace])
 
-    def orphans(self) -> list[str]:
-        """Jobs that are neither over nor of a run that goes on."""
+    def check_no_orphans(self) -> None:
+        """All runs have ended: so has, after a moment, every Job of theirs."""
+        poll(lambda: not self.unfinished(), "no Job is left behind", told=self.seen)
+
+    def unfinished(self) -> list[str]:
+        """Jobs of runs that are not over."""
         jobs = self.cluster.items("jobs", "-n", self.namespace, "-l", "dagster/run-id")
         return [one["metadata"]["name"] for one in jobs if not over(one)]
 
@@ -285,9 +291,6 @@ def random_points(random_: random.Random, names: list[str], points: tuple[str, .
     return found
 
 
-def poll(done: Callable[[], bool], what: str, *, timeout_s: float = PATIENCE_S) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline, f"waited for: {what}"
-        time.sleep(0.1)
+def poll(done: Callable[[], bool], what: str, *, told: Callable[[], str] = str) -> None:
+    """Wait until something is so; `told` says what is seen if it does not become so."""
+    assert wait_until(done, timeout_s=PATIENCE_S, every_s=0.1), f"waited for: {what}\n{told()}"

@@ -60,7 +60,7 @@ def test_a_step_preempted_by_sigterm_goes_on_and_commits_once(make_stage: Callab
     ended.check(stage.steps)
     resumed_where_it_stopped(ended, stopped)
     assert set(ended.attempts.values()) == {2}
-    assert stage.orphans() == []
+    stage.check_no_orphans()
 
 
 def test_a_step_preempted_by_sigkill_goes_on_and_commits_once(make_stage: Callable[..., Stage]) -> None:
@@ -79,7 +79,7 @@ def test_a_step_preempted_by_sigkill_goes_on_and_commits_once(make_stage: Callab
     ended = Ended.of(stage, run_id)
     ended.check(stage.steps)
     resumed_where_it_stopped(ended, stopped)
-    assert stage.orphans() == []
+    stage.check_no_orphans()
 
 
 def test_a_step_preempted_twice_goes_on_and_commits_once(make_stage: Callable[..., Stage]) -> None:
@@ -96,7 +96,7 @@ def test_a_step_preempted_twice_goes_on_and_commits_once(make_stage: Callable[..
     ended = Ended.of(stage, run_id)
     ended.check(stage.steps)
     assert set(ended.attempts.values()) == {3}
-    assert stage.orphans() == []
+    stage.check_no_orphans()
 
 
 def test_of_two_attempts_that_overlap_the_older_one_is_refused_whatever_the_order(make_stage: Callable[..., Stage]) -> None:
@@ -127,4 +127,4 @@ def test_of_two_attempts_that_overlap_the_older_one_is_refused_whatever_the_orde
         assert told is not None
         assert (told["fence"], told["attempt"]) == (f"{run_id}/{step}", 2)
         assert stage.told(step, 2) is None
-    assert stage.orphans() == []
+    stage.check_no_orphans()
