@@ -47,7 +47,9 @@ def make_instance(home: Path, cluster: Cluster, namespace: str, **launcher: Any)
     return dg.DagsterInstance.from_config(str(home))
 
 
-def run_job(job: Any, instance: dg.DagsterInstance, *, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> Any:
+def run_job(
+    job: Any, instance: dg.DagsterInstance, *, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+) -> Any:
     """Run a job of `tests.kueue_jobs` with its run worker in this process and its steps in pods."""
     found = dg.reconstructable(job)
     return dg.execute_job(found, instance=instance, run_config=dict(config or {}), tags=dict(tags or {}), raise_on_error=False)
@@ -70,3 +72,29 @@ def kinds(instance: dg.DagsterInstance, run_id: str, *, step: str | None = None)
         if entry.dagster_event is not None and (step is None or entry.step_key == step)
     ]
 
+
+def starts(folder: Path, run_id: str) -> int:
+    """How often `kueue_jobs.wait_at` has begun in a run."""
+    file = folder / f"{run_id}.starts"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def engine_metadata(instance: dg.DagsterInstance, run_id: str) -> list[dict[str, Any]]:
+    """Metadata of every engine event, as plain values."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event is not None]
+    return [{name: value.value for name, value in event.engine_event_data.metadata.items()} for event in events if event.is_engine_event]
+
+
+def failure_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What the run's or its step's failure says, with all causes."""
+    found = []
+    for entry in instance.all_logs(run_id):
+        event = entry.dagster_event
+        if event is None or not (event.is_step_failure or event.is_run_failure):
+            continue
+        data: Any = event.event_specific_data
+        error = getattr(data, "error", None)
+        while error is not None:
+            found.append(error.message)
+            error = error.cause
+    return "\n".join(found)

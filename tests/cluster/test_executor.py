@@ -1,0 +1,175 @@
+"""`kueue_job_executor` on a real Kubernetes with Kueue: steps queue, are refused, fail, are preempted, and say so.
+
+The stories run side by side, each in a namespace of its own: a test reads what its story has left in the event log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests import kueue_jobs
+from tests.cluster_case import Cluster, TeamsSpace, teams_space
+from tests.kueue_case import engine_metadata, failure_of, kinds, make_instance, messages, run_job, starts
+
+TEAMS = ("plain", "huge", "dies", "sigterm", "sigkill")
+PROD, BACKFILL = {"dagster/sensor_name": "a sensor"}, {"dagster/backfill": "abc"}
+
+
+@dataclass
+class Stories:
+    """Runs under way, by name."""
+
+    cluster: Cluster
+    space: TeamsSpace
+    folder: Path
+    pool: ThreadPoolExecutor
+    instances: dict[str, dg.DagsterInstance]
+    runs: dict[str, Future[Any]] = field(default_factory=dict)
+
+    def instance(self, team: str) -> dg.DagsterInstance:
+        return self.instances[team]
+
+    def start(
+        self, team: str, job: Any, *, name: str | None = None, tags: dict[str, str] | None = None, gate: str = "", **config: Any
+    ) -> None:
+        """Begin a run; `gate` is the file that its op waits for."""
+        ops: dict[str, Any] = {}
+        if gate:
+            op = next(iter(job.nodes)).name
+            ops = {"ops": {op: {"config": {"folder": str(self.folder), "gate": gate}}}}
+        execution = {"config": {**kueue_jobs.EXECUTION["config"], **config}}
+        instance = self.instance(team)
+        self.runs[name or team] = self.pool.submit(
+            run_job, job, instance, config={"execution": execution, **ops}, tags={**(tags or {}), "story": name or team}
+        )
+
+    def run_id(self, name: str) -> str:
+        """Of a run that has begun."""
+        found: list[str] = []
+
+        def known() -> bool:
+            found[:] = [run.run_id for one in self.instances.values() for run in one.get_runs(dg.RunsFilter(tags={"story": name}))]
+            return bool(found)
+
+        self.cluster.until(f"run {name} exists", known)
+        return found[0]
+
+    def open(self, gate: str) -> None:
+        (self.folder / gate).touch()
+
+    def result(self, name: str) -> Any:
+        return self.runs[name].result(timeout=240)
+
+    def jobs(self, team: str) -> list[dict[str, Any]]:
+        return self.cluster.items("jobs", "-n", self.space.namespace[team])
+
+    def block(self, team: str) -> None:
+        """Take the team's whole quota with a Job of nobody's run."""
+        self.cluster.create(self.space.job(team, "blocker", "sleep 300", queue="prod", priority="prod"))
+        self.cluster.until("the quota is taken", lambda: any((job["status"].get("ready") or 0) for job in self.jobs(team)))
+
+    def unblock(self, team: str) -> None:
+        self.cluster.kubectl("delete", "job", "blocker", "-n", self.space.namespace[team], "--wait=false")
+
+    def preempt(self, team: str, job: Any) -> None:
+        """A backfill's step begins; a step of a sensor's run takes its quota, ends, and it comes back."""
+        self.start(team, job, tags=BACKFILL, gate=f"{team}.go")
+        run_id = self.run_id(team)
+        self.cluster.until("the victim works", lambda: starts(self.folder, run_id) == 1, namespaces=[self.space.namespace[team]])
+        self.start(team, kueue_jobs.one_gated, name=f"{team} preemptor", tags=PROD, gate=f"{team} preemptor.go")
+        other = self.run_id(f"{team} preemptor")
+        self.cluster.until("the preemptor works", lambda: starts(self.folder, other) == 1, namespaces=[self.space.namespace[team]])
+        self.open(f"{team}.go")
+        self.open(f"{team} preemptor.go")
+
+
+@pytest.fixture(scope="module")
+def stories(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stories]:
+    """All runs, started together."""
+    quotas = {team: {"cpu": 1} for team in TEAMS}
+    alone = {team: {"cpu": 0} for team in TEAMS}
+    with ThreadPoolExecutor(24) as pool, teams_space(cluster, quotas, borrowing=alone) as space:
+        folder = tmp_path_factory.mktemp("stories")
+        instances = {team: make_instance(folder / team, cluster, space.namespace[team]) for team in TEAMS}
+        told = Stories(cluster, space, folder, pool, instances)
+        tellers: list[Callable[[], object]] = [
+            lambda: told.start("plain", kueue_jobs.two_steps),
+            lambda: told.start("huge", kueue_jobs.one_huge_step),
+            lambda: told.start("dies", kueue_jobs.one_that_dies),
+            lambda: told.preempt("sigterm", kueue_jobs.one_gated),
+            lambda: told.preempt("sigkill", kueue_jobs.one_gated_without_grace),
+        ]
+        done = [pool.submit(one) for one in tellers]
+        for one in done:
+            one.result()
+        yield told
+        for instance in told.instances.values():
+            instance.dispose()
+
+
+def test_steps_run_as_jobs_and_say_what_they_waited_and_where_they_ran(stories: Stories) -> None:
+    result, instance = stories.result("plain"), stories.instance("plain")
+
+    summaries = [one for one in engine_metadata(instance, result.run_id) if "kueue/evictions" in one and "kueue/state" not in one]
+    assert result.success
+    assert len(stories.jobs("plain")) == 2
+    assert [one["kueue/flavor"] for one in summaries] == [stories.space.flavor] * 2
+    assert all(one["kueue/evictions"] == 0 and one["kueue/wait_s"] >= 0 for one in summaries)
+
+
+def test_what_could_never_be_admitted_is_refused_before_anything_is_created(stories: Stories) -> None:
+    result, instance = stories.result("huge"), stories.instance("huge")
+
+    words = failure_of(instance, result.run_id)
+    assert not result.success
+    assert stories.jobs("huge") == []
+    for part in ("step 'huge'", "cpu", "500", stories.space.cluster_queue["huge"], "fix:"):
+        assert part in words
+
+
+def test_a_real_failure_ends_the_step_with_the_pods_last_lines(stories: Stories) -> None:
+    result, instance = stories.result("dies"), stories.instance("dies")
+
+    words = failure_of(instance, result.run_id)
+    assert not result.success
+    assert "its pod failed" in words
+    assert "the last words of a pod" in words
+
+
+@pytest.mark.parametrize("team", ["sigterm", "sigkill"])
+def test_a_preempted_step_is_no_failure_uses_no_retry_and_finishes_in_the_same_job(stories: Stories, team: str) -> None:
+    result, instance = stories.result(team), stories.instance(team)
+    other = stories.result(f"{team} preemptor")
+
+    seen = kinds(instance, result.run_id)
+    assert result.success
+    assert other.success
+    assert starts(stories.folder, result.run_id) == 2
+    assert not {"STEP_FAILURE", "STEP_UP_FOR_RETRY"} & set(seen)
+    assert seen.count("STEP_SUCCESS") == 1
+    assert len([job for job in stories.jobs(team) if job["metadata"]["labels"]["dagster/run-id"] == result.run_id]) == 1
+    summary = next(one for one in reversed(engine_metadata(instance, result.run_id)) if "kueue/evictions" in one)
+    assert summary["kueue/evictions"] == 1
+
+
+@pytest.mark.parametrize("team", ["sigterm", "sigkill"])
+def test_a_preempted_step_says_whose_run_took_its_place(stories: Stories, team: str) -> None:
+    result, instance = stories.result(team), stories.instance(team)
+    other = stories.result(f"{team} preemptor")
+
+    told = engine_metadata(instance, result.run_id)
+    assert other.run_id in [one.get("preempted by") for one in told]
+    assert any(f"by run {other.run_id}" in words for words in messages(instance, result.run_id))
+
+
+def test_a_polite_preemption_is_told_by_the_pod_itself(stories: Stories) -> None:
+    result, instance = stories.result("sigterm"), stories.instance("sigterm")
+
+    assert any(words.startswith("Preempted: the pod was asked to go") for words in messages(instance, result.run_id))
