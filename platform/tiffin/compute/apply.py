@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from tiffin.compute.render_labels import MANAGER, TEAM, selector_of
+from tiffin.compute.render_labels import INSTALLATION, MANAGED_BY, MANAGER, TEAM, selector_of
 from tiffin.compute.render_team import Identity, identity
-from tiffin.core.errors import NotFound, PlatformError
+from tiffin.core.errors import Conflict, NotFound, PlatformError
 
 __all__ = ["KINDS", "Change", "Door", "apply_changes", "compare", "differences"]
 
@@ -127,6 +127,8 @@ def judged(item: Object, door: Door, fresh: set[str]) -> Change | None:
         # the API server judges nothing in a namespace that is still to come
         return Change(action="create", who=who, item=item)
     live = door.get(api_version, kind, namespace or None, name)
+    if live is not None:
+        refuse_adoption(live, item)
     try:
         would = door.apply(item, field_manager=MANAGER, dry_run=True, force=True)
     except NotFound as err:
@@ -140,6 +142,18 @@ def judged(item: Object, door: Door, fresh: set[str]) -> Change | None:
         return Change(action="create", who=who, item=item)
     lines = tuple(differences(settled(live), settled(would)))
     return Change(action="change", who=who, lines=lines, item=item) if lines else None
+
+
+def refuse_adoption(live: Object, item: Object) -> None:
+    """Server-side apply would take over whatever has the name, and a later deletion would take what runs in it."""
+    found, ours = (one["metadata"].get("labels") or {} for one in (live, item))
+    if any(found.get(label) != ours[label] for label in (MANAGED_BY, INSTALLATION)):
+        _, kind, namespace, name = identity(item)
+        owner = found.get(INSTALLATION) if found.get(MANAGED_BY) == MANAGER else found.get(MANAGED_BY)
+        raise Conflict(
+            f"{kind} {namespace + '/' if namespace else ''}{name} exists and is managed by {owner or 'nobody we know'!r}",
+            fix=f"rename one of them, or hand it over: kubectl label --overwrite {MANAGED_BY}={MANAGER} {INSTALLATION}={ours[INSTALLATION]}",
+        )
 
 
 def leftovers(wanted: set[Identity], teams: set[Any], door: Door, installation: str, *, delete_namespaces: bool) -> Iterator[Change]:

@@ -8,7 +8,7 @@ from tests.team_cluster_fake import MemoryCluster
 from tests.team_files import make_platform, make_team
 from tiffin.compute.apply import Change, apply_changes, compare
 from tiffin.compute.render_team import render_all
-from tiffin.core.errors import Invalid
+from tiffin.core.errors import Conflict, Invalid
 
 NETWORK, FLEET = make_team("network"), make_team("fleet")
 
@@ -95,6 +95,18 @@ def test_another_installations_objects_are_left_alone() -> None:
     brought(door, everything(NETWORK), yes=True)
 
     assert before.items() <= door.objects.items()
+
+
+@pytest.mark.parametrize("owner", [None, "somebody"])
+def test_what_somebody_else_made_is_not_adopted(owner: str | None) -> None:
+    door = MemoryCluster()
+    labels = {} if owner is None else {"app.kubernetes.io/managed-by": owner}
+    door.objects["v1", "Namespace", "", "team-network"] = {"metadata": {"name": "team-network", "labels": labels}}
+
+    with pytest.raises(Conflict, match="Namespace team-network exists and is managed by") as caught:
+        compare(everything(NETWORK), door, installation="house")
+
+    assert "tiffin.dev/installation=house" in caught.value.fix
 
 
 def test_a_refusal_of_the_api_server_names_the_object() -> None:
