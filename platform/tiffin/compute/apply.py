@@ -152,7 +152,7 @@ def refuse_adoption(live: Object, item: Object) -> None:
         owner = found.get(INSTALLATION) if found.get(MANAGED_BY) == MANAGER else found.get(MANAGED_BY)
         raise Conflict(
             f"{kind} {namespace + '/' if namespace else ''}{name} exists and is managed by {owner or 'nobody we know'!r}",
-            fix=f"rename one of them, or hand it over: kubectl label --overwrite {MANAGED_BY}={MANAGER} {INSTALLATION}={ours[INSTALLATION]}",
+            fix=f"rename one of them, or label it {MANAGED_BY}={MANAGER} and {INSTALLATION}={ours[INSTALLATION]} to hand it over",
         )
 
 
