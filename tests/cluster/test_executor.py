@@ -80,10 +80,11 @@ class Stories:
 
     def preempt(self, team: str, job: Any) -> None:
         """A backfill's step begins; a step of a sensor's run takes its quota, ends, and it comes back."""
-        self.start(team, job, tags=BACKFILL, gate=f"{team}.go")
+        low, high = self.space.priority["backfill"], self.space.priority["prod"]
+        self.start(team, job, tags=BACKFILL, gate=f"{team}.go", priority=low)
         run_id = self.run_id(team)
         self.cluster.until("the victim works", lambda: starts(self.folder, run_id) == 1, namespaces=[self.space.namespace[team]])
-        self.start(team, kueue_jobs.one_gated, name=f"{team} preemptor", tags=PROD, gate=f"{team} preemptor.go")
+        self.start(team, kueue_jobs.one_gated, name=f"{team} preemptor", tags=PROD, gate=f"{team} preemptor.go", priority=high)
         other = self.run_id(f"{team} preemptor")
         self.cluster.until("the preemptor works", lambda: starts(self.folder, other) == 1, namespaces=[self.space.namespace[team]])
         self.open(f"{team}.go")

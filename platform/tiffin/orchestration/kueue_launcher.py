@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dagster import DagsterRun, DagsterRunStatus, Field, IntSource, Map, Noneable, StringSource
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Field, IntSource, Map, Noneable, StringSource
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from dagster_k8s import K8sRunLauncher
@@ -20,8 +20,9 @@ from tiffin.compute.job import PRIORITY_LABEL, QUEUE_LABEL, TEAM_LABEL, label_va
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.observation import Observation, observe
 from tiffin.compute.states import Memory, State, step
-from tiffin.core.errors import PlatformError
+from tiffin.core.errors import Invalid, PlatformError
 from tiffin.orchestration.kueue_client import KueueClient
+from tiffin.orchestration.kueue_instance import LONG_AGO_S, kills_the_queued
 from tiffin.orchestration.kueue_layers import defaults_layer, layer, parts_of, parts_of_tags, run_job_name, security_of
 from tiffin.orchestration.kueue_places import foreign_namespaces, namespace_for, refuse_foreign
 
@@ -94,6 +95,17 @@ class KueueRunLauncher(K8sRunLauncher):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> "KueueRunLauncher":
         """Called by Dagster with what `dagster.yaml` says."""
         return cls(inst_data=inst_data, **config_value)
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        """Called by Dagster with the instance that we launch for. Raises Invalid where its monitor would fail whoever waits."""
+        super().register_instance(instance)
+        enabled, timeout = instance.run_monitoring_enabled, instance.run_monitoring_start_timeout_seconds
+        if kills_the_queued(enabled=enabled, start_timeout_s=timeout, queue=self.run_worker_queue):
+            raise Invalid(
+                f"run_monitoring.start_timeout_seconds is {timeout}: a run worker that waits longer than that in queue "
+                f"{self.run_worker_queue!r} would be failed, and its Job run later for nobody",
+                fix=f"set it to {LONG_AGO_S}; an admitted run worker has the launcher's own start_timeout, and the janitor looks",
+            )
 
     @property
     def cluster(self) -> KubernetesCluster:

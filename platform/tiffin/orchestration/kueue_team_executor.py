@@ -36,6 +36,7 @@ SERVICE_ACCOUNT = "step"
             IntSource, is_required=False, default_value=900, description="Seconds from a step's admission until its pod must run."
         ),
         "queue": Field(Noneable(StringSource), is_required=False, description="LocalQueue of steps whose asset names none."),
+        "priority": Field(Noneable(StringSource), is_required=False, description="WorkloadPriorityClass of steps whose asset names none."),
         "job_image": Field(Noneable(StringSource), is_required=False, description="Image of steps; null: the code location's."),
         "service_account_name": Field(
             StringSource, is_required=False, default_value=SERVICE_ACCOUNT, description="ServiceAccount of steps' pods."

@@ -36,7 +36,9 @@ from dagster._utils.interrupts import capture_interrupts
 from tiffin.compute.fence import Attempt, take
 from tiffin.core.errors import Conflict, PlatformError
 from tiffin.core.settings import Settings, with_variables
+from tiffin.engines.remote_keep import cancel_kept
 from tiffin.orchestration.kueue_attempts import Asked, Next, asked_for, history_of, what_next
+from tiffin.storage.layout import checkpoint_prefix
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
@@ -93,6 +95,10 @@ def preempted(args: ExecuteStepArgs, child: int) -> int:
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
         return exit_code(status)  # it was faster
+    with contextlib.suppress(Exception):
+        if (store := fence_store(Settings.from_environment())) is not None:
+            # a step that only conducts a job elsewhere has left word of it
+            cancel_kept(store, checkpoint_prefix(f"{args.run_id}/{step_of(args)}"))
     with contextlib.suppress(Exception), get_instance_for_cli(instance_ref=args.instance_ref) as instance:
         run = instance.get_run_by_id(args.run_id)
         if run is not None:
