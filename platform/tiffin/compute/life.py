@@ -64,6 +64,8 @@ class Memory:
     """When we saw the current admission first."""
     admission: datetime | None = None
     """Kueue's time of that admission: tells one from the next."""
+    hopeless: Reason | None = None
+    """What Kueue said last, if that was that it can never be admitted."""
     hopeless_since: datetime | None = None
     doubt_since: datetime | None = None
     workload: str = ""

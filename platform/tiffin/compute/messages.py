@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Preemptor", "Reason", "Why", "duration_words", "read_eviction", "read_preemptor", "read_waiting"]
+__all__ = ["NO_NEWS", "Preemptor", "Reason", "Why", "duration_words", "read_eviction", "read_preemptor", "read_waiting"]
 
 
 class Why(StrEnum):
@@ -22,6 +22,7 @@ class Why(StrEnum):
     QUOTA = "quota"
     PREEMPTING = "preempting"
     EVALUATED = "to-be-evaluated"
+    EQUAL = "like-an-equal-step"
     TOO_BIG = "too-big"
     NO_FLAVOR = "no-flavor"
     UNCOVERED = "uncovered"
@@ -42,6 +43,8 @@ class Why(StrEnum):
     OTHER = "other"
 
 
+NO_NEWS = frozenset({Why.NEW, Why.EVALUATED, Why.EQUAL})
+"""Kueue has not judged this step itself since: what it said before still holds."""
 HOPELESS = frozenset({Why.TOO_BIG, Why.NO_FLAVOR, Why.UNCOVERED, Why.MISCONFIGURED})
 
 
@@ -80,6 +83,7 @@ TAINT = re.compile(r"untolerated taint (.+?) in flavor ([^\s,;.]+)")
 PENDING_PREEMPTION = re.compile(r"[Pp]ending the preemption of (\d+) workload")
 QUEUE = re.compile(r"(LocalQueue|ClusterQueue) (\S+) (doesn't exist|is inactive|is stopped)")
 GATE = re.compile(r"[Aa]dmission is gated by:? *(.*)")
+BYPASSED = "an equivalent workload recently failed"
 NO_LONGER = "no longer fits after processing another workload"
 PREEMPTOR = re.compile(
     r"Preempted to accommodate a workload \(UID: ([^,\s]+), JobUID: ([^)\s]+)\) due to ([^;]*)(?:; preemptor path: ([^;\s]*))?"
@@ -95,7 +99,7 @@ def read_waiting(reason: str, message: str) -> Reason:
         >>> read_waiting("NoMatchingFlavor", "resource nvidia.com/gpu unavailable in ClusterQueue").hopeless
         True
     """
-    for read in (read_queue, read_gate, read_quota):
+    for read in (read_queue, read_gate, read_equal, read_quota):
         found = read(reason, message)
         if found is not None:
             return found
@@ -123,9 +127,21 @@ def read_gate(reason: str, message: str) -> Reason | None:
     return Reason(Why.GATED, f"waits for the approval {gates}".rstrip(), message)
 
 
+def read_equal(reason: str, message: str) -> Reason | None:
+    """Of many equal steps Kueue judges one; the others get its reason and not its details, this one perhaps among them."""
+    if BYPASSED not in message:
+        return None
+    if reason == "WaitingForQuota":
+        return Reason(Why.QUOTA, "waits for quota, as an equal step before it", message)
+    said = {"ExceedsMaxQuota": ": it asks for more than the queue can hold", "NoMatchingFlavor": ": no flavor accepts it"}.get(reason, "")
+    return Reason(Why.EQUAL, f"waits as an equal step that could not be admitted before it{said}", message)
+
+
 def read_quota(reason: str, message: str) -> Reason | None:
     """What the flavors lack. One flavor where waiting helps is enough to wait."""
-    more, beyond = MORE.findall(message), CAPACITY.findall(message)
+    beyond = CAPACITY.findall(message)
+    never = {flavor for _, flavor, *_ in beyond}
+    more = [one for one in MORE.findall(message) if one[1] not in never]
     preempting = PENDING_PREEMPTION.search(message)
     if preempting is not None:
         return Reason(Why.PREEMPTING, f"waits until {preempting[1]} preempted step(s) have given their quota back", message)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tiffin.compute.life import ENDED, FAILURES, WAITING, Limits, Memory, State, Transition, admission_of, seconds, settle, tell
-from tiffin.compute.messages import Reason, Why, duration_words
+from tiffin.compute.messages import NO_NEWS, Reason, Why, duration_words
 from tiffin.compute.observation import Observation
 
 __all__ = ["ENDED", "FAILURES", "WAITING", "Limits", "Memory", "State", "Transition", "step"]
@@ -118,8 +118,11 @@ def enter(
     memory: Memory, state: State, reason: Reason, seen: Observation, now: datetime, told: list[Transition]
 ) -> tuple[Memory, list[Transition]]:
     """Into a state, or on in it. A transition is told for a new state, and for a new reason of waiting."""
-    hopeless = (memory.hopeless_since or now) if reason.hopeless and state in WAITING else None
-    memory = replace(settle(memory, state, now, admission_of(seen)), hopeless_since=hopeless, flavors=seen.flavors or memory.flavors)
+    memory = replace(settle(memory, state, now, admission_of(seen)), flavors=seen.flavors or memory.flavors)
+    if reason.hopeless and state in WAITING:
+        memory = replace(memory, hopeless=reason, hopeless_since=memory.hopeless_since or now)
+    elif reason.why not in NO_NEWS or state not in WAITING:
+        memory = replace(memory, hopeless=None, hopeless_since=None)
     if state is memory.state and not worth_telling(memory, state, reason, now):
         return memory, told
     told = [*told, tell(memory, state, reason, seen, now)]
@@ -131,7 +134,9 @@ def worth_telling(memory: Memory, state: State, reason: Reason, now: datetime) -
     """A new reason in the same state: only where it explains something, and not at every turn of a busy queue."""
     if reason.why is memory.why or reason.why in (Why.NEW, Why.EVALUATED) or state not in WAITING | {State.ADMITTED}:
         return False
-    return memory.why in (Why.NEW, Why.EVALUATED) or memory.told_at is None or now - memory.told_at >= REASONS_APART
+    if reason.why in NO_NEWS and memory.why not in NO_NEWS:
+        return False
+    return memory.why in NO_NEWS or memory.told_at is None or now - memory.told_at >= REASONS_APART
 
 
 def out_of_time(memory: Memory, seen: Observation, reason: Reason, now: datetime, limits: Limits) -> tuple[State, Reason] | None:
@@ -143,8 +148,9 @@ def out_of_time(memory: Memory, seen: Observation, reason: Reason, now: datetime
         if waited >= limits.start.total_seconds():
             trouble = f": {seen.trouble}" if seen.trouble else ""
             return State.FAILED, Reason(Why.NOT_READY, f"its pods did not start within {duration_words(waited)} of its admission{trouble}")
-    if memory.hopeless_since is not None and seconds(now, memory.hopeless_since) >= limits.refuse.total_seconds():
-        return State.REFUSED, reason
+    hopeless_s = 0.0 if memory.hopeless_since is None else seconds(now, memory.hopeless_since)
+    if memory.hopeless is not None and hopeless_s >= limits.refuse.total_seconds():
+        return State.REFUSED, memory.hopeless
     if limits.queue is not None and memory.state in WAITING and memory.state is not State.PAUSED and memory.waiting_since is not None:
         waited = seconds(now, memory.waiting_since)
         if waited >= limits.queue.total_seconds():

@@ -7,6 +7,7 @@ import pytest
 from tests.step_case import NEVER, PREEMPTED_BY, WAITS
 from tiffin.compute.messages import Preemptor, Why, duration_words, read_eviction, read_preemptor, read_waiting
 
+BYPASSED = "Bypassed scheduling evaluation because an equivalent workload recently failed"
 TWO_FLAVORS = (
     "couldn't assign flavors to pod set main: flavor cpu doesn't match node affinity,"
     " insufficient unused quota for nvidia.com/gpu in flavor a100, 1 more needed"
@@ -56,6 +57,17 @@ TWO_FLAVORS = (
             "Pending", "Workload no longer fits after processing another workload", Why.QUOTA, "admitted first", False, id="overtaken"
         ),
         pytest.param("AdmissionGated", "Admission is gated by: lead, cost", Why.GATED, "the approval lead, cost", False, id="approval"),
+        pytest.param("WaitingForQuota", BYPASSED, Why.QUOTA, "as an equal step before it", False, id="equal to one that waits"),
+        pytest.param("PendingEvaluation", BYPASSED, Why.EQUAL, "could not be admitted before it", False, id="equal to one not admitted"),
+        pytest.param("ExceedsMaxQuota", BYPASSED, Why.EQUAL, "more than the queue can hold", False, id="equal to one too big"),
+        pytest.param(
+            "Pending",
+            f"{NEVER}, {WAITS}",
+            Why.TOO_BIG,
+            "at most 64",
+            True,
+            id="waits and is too small",
+        ),
         pytest.param("PendingEvaluation", "", Why.EVALUATED, "waits for Kueue to look at it", False, id="not looked at"),
         pytest.param("Preempted", PREEMPTED_BY, Why.EVALUATED, "look at it again", False, id="just evicted"),
         pytest.param("SomethingNew", "a sentence of a later version", Why.OTHER, "a sentence of a later version", False, id="unknown"),

@@ -237,6 +237,20 @@ def test_a_hopeless_step_is_refused_when_kueue_has_said_so_for_a_while() -> None
     assert "asks for 200 of cpu where flavor big has at most 64" in told[0].words
 
 
+def test_what_kueue_said_holds_while_it_has_no_news() -> None:
+    """Kueue writes over its own verdict that an equal step was not admitted either: its own step, as it happens."""
+    life = Life().queued("ExceedsMaxQuota", NEVER)
+    watcher = Watcher(life)
+    watcher.look()
+    life.passes(1).queued("PendingEvaluation", "Bypassed scheduling evaluation because an equivalent workload recently failed")
+    watcher.look()
+    life.passes(299)
+    told = watcher.look()
+
+    assert watcher.states == [State.QUEUED, State.REFUSED]
+    assert "asks for 200 of cpu" in told[0].words
+
+
 @pytest.mark.parametrize(
     ("reason", "why"),
     [
