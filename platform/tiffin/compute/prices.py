@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from tiffin.core.errors import Invalid, NotFound, nearest
 from tiffin.core.spec import Spec
 
-__all__ = ["LOCAL", "ONLINE", "UNSEEN", "Prices"]
+__all__ = ["LOCAL", "ONLINE", "REMOTE", "UNSEEN", "Prices"]
 
 ONLINE = "online"
 """Flavor of memory in the online store."""
@@ -21,6 +21,9 @@ UNSEEN = "unseen"
 
 LOCAL = "local"
 """Flavor of steps that ran without a cluster; priced like `UNSEEN`."""
+
+REMOTE = "remote:"
+"""Prefix of a remote provider's flavor, `remote:emr-serverless`; one without a price of its own is priced like `UNSEEN`."""
 
 GIB = 2**30
 US_PER_H = 3_600_000_000
@@ -100,7 +103,7 @@ class Prices(Spec):
     def rate(self, flavor: str, resource: str) -> Fraction:
         """USD an hour for one unit. Raises NotFound."""
         first = self.first_with(resource)
-        priced = {UNSEEN: first, LOCAL: first, **self.flavors}
+        priced = {UNSEEN: first, LOCAL: first, **({flavor: first} if flavor.startswith(REMOTE) else {}), **self.flavors}
         if flavor not in priced:
             raise NotFound(
                 f"flavor {flavor!r} has no price", fix=f"add it to prices.flavors of the platform's file; {nearest(flavor, priced)}"

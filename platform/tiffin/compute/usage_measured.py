@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiffin.compute.prices import ONLINE
-from tiffin.compute.usage import days
+from tiffin.compute.usage import DAY_US, SECOND_US, days
 from tiffin.manifests.usage import AmountRecord, UsageKind, UsageRecord
 
 __all__ = ["online_usage", "remote_usage", "serving_usage"]
+
+SECONDS_PER_H = 3600
 
 
 def serving_usage(
@@ -36,15 +38,28 @@ def online_usage(*, team: str, view: str, size_bytes: int, models: tuple[str, ..
 
 
 def remote_usage(
-    *, team: str, remote_id: str, usd_micro: int, run_id: str | None, step: str | None, start_us: int, end_us: int, **whose: Any
-) -> list[UsageRecord]:
-    """What a remote provider asks for a job: on the day on which it ended.
+    *,
+    team: str,
+    remote_id: str,
+    end_us: int,
+    usd_micro: int = 0,
+    amounts: tuple[AmountRecord, ...] = (),
+    run_id: str | None = None,
+    step: str | None = None,
+    **whose: Any,
+) -> UsageRecord:
+    """What a job at a remote provider cost, as one record of the day on which it ended. Told by two attempts, it counts once.
 
     Args:
+        amounts: what it used altogether, in thousandth-hours; their flavor has a price.
         whose: `assets`, `partitions`, `models`.
     """
-    made = measured("remote", remote_id, team, (), start_us, max(end_us, start_us + 1), run_id=run_id, step=step, **whose)
-    return [*made[:-1], made[-1].model_copy(update={"usd_micro": usd_micro})]
+    # one second that holds all the hours: whole numbers, whoever tells it and whenever the job began
+    end_us = max(end_us, end_us // DAY_US * DAY_US + SECOND_US)
+    held = tuple(one.model_copy(update={"milli": one.milli * SECONDS_PER_H}) for one in amounts)
+    shared = {"kind": "remote", "team": team, "name": remote_id, "source": f"remote:{remote_id}", "number": 0, "ended": "measured"}
+    when = {"start_us": end_us - SECOND_US, "end_us": end_us}
+    return UsageRecord.model_validate({**shared, **when, **whose, "amounts": held, "usd_micro": usd_micro, "run_id": run_id, "step": step})
 
 
 def measured(

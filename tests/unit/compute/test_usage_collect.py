@@ -16,6 +16,7 @@ from tiffin.compute.usage_log import days_between, read_usage, tick
 from tiffin.compute.usage_measured import online_usage, remote_usage, serving_usage
 from tiffin.core.errors import Conflict
 from tiffin.core.units import from_us
+from tiffin.manifests.usage import AmountRecord
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.layout import USAGE_MEMORY
 
@@ -151,12 +152,15 @@ def test_measured_usage_is_cut_at_midnight_and_named_by_its_time() -> None:
     assert [from_us(one.end_us).hour for one in serving] == [0, 12]
 
 
-def test_a_remote_job_is_paid_on_the_day_on_which_it_ended() -> None:
-    start, end = NOON * SECOND_US, (NOON + 86_400) * SECOND_US
+def test_a_remote_job_is_paid_once_on_the_day_on_which_it_ended() -> None:
+    end = (NOON + 86_400) * SECOND_US
+    hours = (AmountRecord(flavor="spot", resource="cpu", milli=1500),)
 
-    made = remote_usage(team="eta", remote_id="s-1", usd_micro=77, run_id="r", step="s", start_us=start, end_us=end)
+    made = [remote_usage(team="eta", remote_id="s-1", amounts=hours, usd_micro=77, end_us=told) for told in (end, end + 300 * SECOND_US)]
 
-    assert [one.usd_micro for one in made] == [0, 77]
+    assert [day_of(one.start_us) for one in made] == [day_of(end)] * 2
+    bill = bill_of(made, (), Prices(flavors={"spot": {"cpu": "2"}}))
+    assert bill.usd_micro == 77 + 3_000_000
 
 
 def test_days_between_are_both_included() -> None:
