@@ -1,18 +1,17 @@
 """Jobs that the cluster tests run; pods import them from here."""
 
 import os
-import time
-from pathlib import Path
 
 import dagster as dg
 
+from tests.entry_jobs import wait_at
 from tiffin.compute.spec import Compute
 from tiffin.orchestration.kueue_tags import compute_tags
 from tiffin.orchestration.kueue_team_executor import team_executor
 
 # in the tests' namespaces nobody has made the account of a team's steps
 EXECUTION = {"config": {"service_account_name": "default"}}
-SMALL = Compute(cpu="1", memory="64Mi", grace="5s")
+SMALL = Compute(cpu="1", memory="64Mi", grace="60s")
 GATE = {"folder": str, "gate": str}
 RETRIES = dg.RetryPolicy(max_retries=2)
 HUGE = Compute(cpu="500", memory="64Mi")
@@ -64,15 +63,6 @@ def gated(context: dg.OpExecutionContext) -> None:
 @dg.op(tags=compute_tags(SMALL.with_changes(grace="0s")), config_schema=GATE, retry_policy=RETRIES)
 def gated_without_grace(context: dg.OpExecutionContext) -> None:
     wait_at(context)
-
-
-def wait_at(context: dg.OpExecutionContext) -> None:
-    """Leave a line for each start, then wait until a file is there."""
-    folder = Path(context.op_config["folder"])
-    with (folder / f"{context.run_id}.starts").open("a") as starts:
-        starts.write(f"{os.getpid()}\n")
-    while not (folder / context.op_config["gate"]).exists():
-        time.sleep(0.05)
 
 
 @dg.job(executor_def=team_executor)

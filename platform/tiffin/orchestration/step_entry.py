@@ -24,7 +24,7 @@ from typing import Any
 
 import click
 import dagster as dg
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from dagster._cli.api import _execute_step_command_body
 from dagster._cli.utils import get_instance_for_cli
 from dagster._core.events import EngineEventData
@@ -48,6 +48,7 @@ MODULE = "tiffin.orchestration.step_entry"
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 LAST_WORDS = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY})
 PREEMPTED_EXIT = 143
+PREEMPTED_WORDS = "Preempted: the pod was asked to go while its run goes on. The same Job starts the step again when it is admitted."
 PR_SET_PDEATHSIG = 1
 
 
@@ -74,10 +75,8 @@ def watch_over(args: ExecuteStepArgs) -> int:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
                 return exit_code(status)
-        elif asked_for(status_of(args)) is Asked.CANCEL:
-            os.kill(child, signal.SIGTERM)
-        else:
-            return preempted(args, child)
+        elif (code := asked_to_end(args, child)) is not None:
+            return code
 
 
 def die_with_parent() -> None:
@@ -87,7 +86,22 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def preempted(args: ExecuteStepArgs, child: int) -> int:
+def asked_to_end(args: ExecuteStepArgs, child: int) -> int | None:
+    """Judge a signal. Returns our exit code, or None while the inner process ends by itself."""
+    with contextlib.ExitStack() as stack:
+        # opened only now: a step that nobody asks to end needs no second connection
+        instance, status = None, None
+        with contextlib.suppress(Exception):  # whatever keeps the instance from answering, the pod has to go
+            instance = stack.enter_context(get_instance_for_cli(instance_ref=args.instance_ref))
+            run = instance.get_run_by_id(args.run_id)
+            status = None if run is None else run.status
+        if asked_for(status) is Asked.CANCEL:
+            os.kill(child, signal.SIGTERM)
+            return None
+        return preempted(args, child, instance)
+
+
+def preempted(args: ExecuteStepArgs, child: int, instance: DagsterInstance | None) -> int:
     """End the work now, then say so."""
     os.kill(child, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -96,17 +110,13 @@ def preempted(args: ExecuteStepArgs, child: int) -> int:
     if os.WIFEXITED(status):
         return exit_code(status)  # it was faster
     with contextlib.suppress(Exception):
+        run = None if instance is None else instance.get_run_by_id(args.run_id)
+        if instance is not None and run is not None:
+            instance.report_engine_event(PREEMPTED_WORDS, run, step_key=step_of(args))
+    with contextlib.suppress(Exception):
         if (store := fence_store(Settings.from_environment())) is not None:
             # a step that only conducts a job elsewhere has left word of it
             cancel_kept(store, checkpoint_prefix(f"{args.run_id}/{step_of(args)}"))
-    with contextlib.suppress(Exception), get_instance_for_cli(instance_ref=args.instance_ref) as instance:
-        run = instance.get_run_by_id(args.run_id)
-        if run is not None:
-            instance.report_engine_event(
-                "Preempted: the pod was asked to go while its run goes on. The same Job starts the step again when it is admitted.",
-                run,
-                step_key=step_of(args),
-            )
     return PREEMPTED_EXIT
 
 
@@ -114,16 +124,6 @@ def exit_code(status: int) -> int:
     """As a shell says it: 128 + signal."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
-
-
-def status_of(args: ExecuteStepArgs) -> DagsterRunStatus | None:
-    """Of the run, now; None when the instance does not answer."""
-    try:
-        with get_instance_for_cli(instance_ref=args.instance_ref) as instance:
-            run = instance.get_run_by_id(args.run_id)
-            return None if run is None else run.status
-    except Exception:  # noqa: BLE001  # whatever it is, the pod has to go now
-        return None
 
 
 def step_of(args: ExecuteStepArgs) -> str:
