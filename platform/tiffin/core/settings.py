@@ -57,6 +57,10 @@ class Settings(BaseModel):
     step_image: str | None = Field(default=None, description="image of the steps' pods; None: the code location's")
     attempt: int | None = Field(default=None, ge=1, description="which start of its step this process is; set by the step's entry")
     checkpoint: str | None = Field(default=None, description="object-store prefix where an attempt leaves what the next one goes on from")
+    gang_rank: int | None = Field(default=None, ge=0, description="which pod of its gang this is; 0 runs the step")
+    gang_size: int = Field(default=1, ge=1, description="pods of the gang")
+    gang_master: str | None = Field(default=None, description="host:port where the pods of a gang meet: of its rank 0")
+    gang_member: str | None = Field(default=None, description="module:function that the gang's other pods run")
     pod_name: str | None = Field(default=None, description="POD_NAME: of the pod that we run in")
     pod_uid: str | None = Field(default=None, description="POD_UID: of the pod that we run in")
 
