@@ -16,7 +16,7 @@ from tiffin.online.views import OnlineView
 from tiffin.wire.encodings import Ragged, Values, take
 from tiffin.wire.layouts import HEADER
 from tiffin.wire.matrix import columns_of, event_times, row_width
-from tiffin.wire.packed import Packed, take_rows
+from tiffin.wire.packed import Packed, even, take_rows
 from tiffin.wire.rows import unpack
 from tiffin.wire.schema import RowSchema
 from tiffin.wire.tombstones import tombstones
@@ -112,7 +112,7 @@ def packed_of(rows: npt.NDArray[np.uint8] | Packed) -> Packed:
     if isinstance(rows, Packed):
         return rows
     count, width = rows.shape
-    return Packed(np.ascontiguousarray(rows).reshape(-1), np.arange(count + 1, dtype=np.int64) * width)
+    return even(np.ascontiguousarray(rows).reshape(-1), count, width)
 
 
 def place_rows(view: OnlineView, asked: Asked, answer: Answer, event_time_us: Longs, now: int) -> tuple[Longs | None, int]:

@@ -60,6 +60,8 @@ class KeyedRows:
 
 def part_of(packed: Packed, start: int, end: int) -> Packed:
     """Consecutive rows of `packed`, as views."""
+    if packed.width:
+        return Packed(packed.data[start * packed.width : end * packed.width], packed.offsets[: end - start + 1], packed.width)
     offsets = packed.offsets[start : end + 1]
     return Packed(packed.data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
@@ -94,5 +96,8 @@ def batches(blocks: Iterable[KeyedRows], size: int) -> Iterator[KeyedRows]:
 
 def event_units(rows: Packed) -> npt.NDArray[np.int64]:
     """`(rows,)` int64: event times as they are stored, in the schema's unit since its epoch."""
+    matrix = rows.matrix
+    if matrix is not None:
+        return matrix[:, EVENT_TIME].view("<u4").reshape(len(rows)).astype(np.int64)
     at = rows.offsets[:-1, None] + np.arange(EVENT_TIME.start, EVENT_TIME.stop)
     return np.ascontiguousarray(rows.data[at]).view("<u4").reshape(len(rows)).astype(np.int64)

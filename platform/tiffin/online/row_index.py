@@ -25,7 +25,7 @@ NO_ROWS = PLAIN
 
 def batch_field(start: int, rows: KeyedRows) -> bytes:
     """What a batch of a load is called: equal rows at the same place are the same batch."""
-    check = zlib.crc32(rows.rows.data.tobytes(), zlib.crc32(rows.keys.data.tobytes()))
+    check = zlib.crc32(np.ascontiguousarray(rows.rows.data).data, zlib.crc32(np.ascontiguousarray(rows.keys.data).data))
     return b"load %d %08x+%d" % (start, check, len(rows))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tiffin.wire.columns import ends, spans
 
-__all__ = ["Packed", "from_matrix", "join_rows", "rank", "split_rows", "take_matrix", "take_rows"]
+__all__ = ["Packed", "even", "from_matrix", "join_rows", "rank", "split_rows", "take_matrix", "take_rows"]
 
 # Longer keys are rare: they are sorted one by one rather than padded.
 LONGEST_RANKED = 256
@@ -26,10 +26,12 @@ class Packed:
     Args:
         data: uint8.
         offsets: `(rows + 1,)` int64, from 0 to `len(data)`.
+        width: bytes of every row, where that is known beforehand; 0: the offsets tell.
     """
 
     data: Bytes
     offsets: Longs
+    width: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -40,16 +42,23 @@ class Packed:
         rows = len(self)
         if rows == 0 or len(self.data) == 0 or len(self.data) % rows:
             return None
+        if self.width:
+            return self.data.reshape(rows, self.width)
         width = len(self.data) // rows
         if (np.diff(self.offsets) != width).any():
             return None
         return self.data.reshape(rows, width)
 
 
+def even(data: Bytes, rows: int, width: int) -> Packed:
+    """Rows of one width, one after the other."""
+    return Packed(data, np.arange(rows + 1, dtype=np.int64) * width, width)
+
+
 def from_matrix(matrix: Bytes) -> Packed:
     """Rows of one width; their memory is shared when they lie one after the other."""
     rows, width = matrix.shape
-    return Packed(np.ascontiguousarray(matrix).reshape(-1), np.arange(rows + 1, dtype=np.int64) * width)
+    return even(np.ascontiguousarray(matrix).reshape(-1), rows, width)
 
 
 def join_rows(rows: Sequence[bytes]) -> Packed:
@@ -84,14 +93,14 @@ def take_matrix(matrix: Bytes, index: Longs) -> Bytes:
     if width == 0 or not len(index):
         return np.zeros((len(index), width), dtype=np.uint8)
     whole = np.ascontiguousarray(matrix).view(f"V{width}").reshape(-1)
-    return whole[index].view(np.uint8).reshape(len(index), width)
+    return whole.take(index).view(np.uint8).reshape(len(index), width)
 
 
 def rank(packed: Packed) -> tuple[Longs, int | None]:
     """The order in which rows rise as `bytes` do, and the place in it of the first that equals the one after it.
 
     Returns:
-        `(rows,)` positions, and that place, or None when all rows differ.
+        `(rows,)` positions (of equal rows in any order), and that place, or None when all rows differ.
     """
     lengths = np.diff(packed.offsets)
     width = int(lengths.max(initial=0))
@@ -103,11 +112,33 @@ def rank(packed: Packed) -> tuple[Longs, int | None]:
     words = [lengths, *eighths(packed, lengths, width)] if len(lengths) and int(lengths.min()) != width else eighths(packed, lengths, width)
     if not words:
         return np.arange(len(packed), dtype=np.int64), 0 if len(packed) > 1 else None
-    order = np.argsort(words[0], kind="stable") if len(words) == 1 else np.lexsort(words)
+    if len(words) == 1:
+        return rank_numbers(words[0].astype(np.uint64, copy=False))
+    order = np.lexsort(words)
     same = np.ones(max(0, len(order) - 1), dtype=np.bool_)
     for word in words:
         ranked = word[order]
         same &= ranked[1:] == ranked[:-1]
+    return order, int(np.argmax(same)) if same.any() else None
+
+
+def rank_numbers(numbers: npt.NDArray[np.uint64]) -> tuple[Longs, int | None]:
+    """`rank` of whole numbers.
+
+    numpy sorts numbers several times as fast as it ranks them, and the more so the more there are: where a number
+    and its place fit into 64 bits together, they are sorted as one.
+    """
+    places = max(0, len(numbers) - 1).bit_length()
+    if int(numbers.max(initial=0)).bit_length() + places <= 64:
+        mixed = numbers << np.uint64(places)
+        mixed |= np.arange(len(numbers), dtype=np.uint64)
+        mixed.sort()
+        order = (mixed & np.uint64((1 << places) - 1)).astype(np.int64)
+        mixed >>= np.uint64(places)
+    else:
+        order = np.argsort(numbers)
+        mixed = numbers.take(order)
+    same = mixed[1:] == mixed[:-1]
     return order, int(np.argmax(same)) if same.any() else None
 
 
@@ -124,4 +155,6 @@ def eighths(packed: Packed, lengths: Longs, width: int) -> list[npt.NDArray[np.u
     wide = np.zeros((rows, 8 * size), dtype=np.uint8)
     wide[:, : width - lead] = cells[:, lead:]
     numbers = wide.view(">u8").astype(np.uint64)
+    if size == 1:
+        numbers >>= np.uint64(8 * (8 - width + lead))  # small numbers are ranked faster
     return [numbers[:, place] for place in range(size - 1, -1, -1)]

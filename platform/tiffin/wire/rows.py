@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from tiffin.core.errors import Invalid, nearest
 from tiffin.wire.checks import CHECK_AT, fold_matrix, fold_rows, seed_of
-from tiffin.wire.columns import Ragged, Values, windows
-from tiffin.wire.encodings import to_stored
+from tiffin.wire.columns import Ragged, Values, ends, windows
+from tiffin.wire.encodings import check_mask, check_offsets, to_stored
 from tiffin.wire.flaws import refuse
 from tiffin.wire.layouts import HEADER, layout_of
-from tiffin.wire.packed import Packed, join_rows, split_rows, take_rows
+from tiffin.wire.packed import Packed, even, join_rows, split_rows, take_rows
 from tiffin.wire.reading import plan_of, read_fixed, read_times, verify
-from tiffin.wire.schema import RowSchema
+from tiffin.wire.schema import Column, RowSchema
 from tiffin.wire.tails import assemble, load_tail, read_ends, store_tail
 from tiffin.wire.times import store_times
 
@@ -31,6 +31,8 @@ __all__ = ["Packed", "join_rows", "pack", "split_rows", "take_rows", "unpack"]
 
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
+# so many rows are packed at once: with all that is made of them on the way they stay in the second-level cache
+CHUNK = 1 << 15
 
 
 def pack(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_time_us: npt.NDArray[Any]) -> Packed:
@@ -43,13 +45,61 @@ def pack(schema: RowSchema, columns: Mapping[str, Values | Ragged], event_time_u
     Raises:
         Invalid: names the column, row, value and what is allowed.
     """
-    layout = layout_of(schema)
     rows = len(event_time_us)
     check_columns(schema, columns, rows)
+    times = store_times(schema, np.asarray(event_time_us))
+    if rows <= CHUNK:
+        return pack_chunk(schema, columns, times)
+    try:
+        return in_chunks(schema, columns, times)
+    except Invalid:
+        pack_chunk(schema, columns, times)  # raises again, and counts the rows from the first
+        raise
+
+
+def in_chunks(schema: RowSchema, columns: Mapping[str, Values | Ragged], times: npt.NDArray[np.uint32], *, size: int = CHUNK) -> Packed:
+    """Rows some at a time: all that is made on the way stays in the cache, so that a row costs the same however many there are."""
+    rows, layout = len(times), layout_of(schema)
+    for column in schema.columns:
+        check_shape(column, columns[column.name], rows)
+    made = []
+    data = np.empty(0 if layout.tail else rows * layout.fixed, dtype=np.uint8)
+    for start in range(0, rows, size):
+        some = {column.name: part_of(columns[column.name], start, start + size) for column in schema.columns}
+        chunk = pack_chunk(schema, some, times[start : start + size])
+        if layout.tail:
+            made.append(chunk)
+        else:
+            data[start * layout.fixed : (start + size) * layout.fixed] = chunk.data
+    if layout.tail:
+        return Packed(np.concatenate([one.data for one in made]), ends(np.concatenate([np.diff(one.offsets) for one in made])))
+    return even(data, rows, layout.fixed)
+
+
+def check_shape(column: Column, given: Values | Ragged, rows: int) -> None:
+    """A column that can be cut: its mask is as long as it, and its offsets lie within its data."""
+    if given.valid is not None:
+        check_mask(column, given.valid, rows)
+    if isinstance(given, Ragged):
+        check_offsets(column, given)
+
+
+def part_of(column: Values | Ragged, start: int, stop: int) -> Values | Ragged:
+    """Some consecutive rows; nothing is copied."""
+    valid = None if column.valid is None else column.valid[start:stop]
+    if isinstance(column, Values):
+        return Values(column.data[start:stop], valid)
+    offsets = np.asarray(column.offsets[start : stop + 1])
+    return Ragged(offsets - offsets[0], column.data[offsets[0] : offsets[-1]], valid)
+
+
+def pack_chunk(schema: RowSchema, columns: Mapping[str, Values | Ragged], times: npt.NDArray[np.uint32]) -> Packed:
+    """`pack` of columns and times that have been looked at."""
+    layout, rows = layout_of(schema), len(times)
     record = record_of(schema)
     head = np.zeros(rows, dtype=record)
     head["number"] = schema.number
-    head["time"] = store_times(schema, np.asarray(event_time_us))
+    head["time"] = times
     bits = np.zeros((record.itemsize, rows), dtype=np.uint8)
     tails: list[tuple[Bytes, Longs]] = []
     for place, slot in enumerate(layout.slots):

@@ -12,7 +12,7 @@ from tiffin.wire.codecs import shrink, unshrink
 from tiffin.wire.columns import Mask, Ragged, ends, spans
 from tiffin.wire.flaws import refuse
 from tiffin.wire.layouts import Layout, Slot
-from tiffin.wire.packed import Packed
+from tiffin.wire.packed import Packed, even
 from tiffin.wire.varints import LONGEST, decode_varints, encode_varints
 
 __all__ = ["assemble", "load_tail", "read_ends", "store_tail"]
@@ -40,7 +40,7 @@ def assemble(layout: Layout, head: Bytes, tails: list[tuple[Bytes, Longs]]) -> P
     """
     rows = len(head)
     if not tails:
-        return Packed(head.reshape(-1), np.arange(rows + 1, dtype=np.int64) * layout.fixed)
+        return even(head.reshape(-1), rows, layout.fixed)
     stops = np.cumsum([lengths for _, lengths in tails], axis=0)
     too_long = stops[-1] > MAX_TAIL
     if too_long.any():

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.wire_cases import batches, same_bits, slow_rows
 from tiffin.core.errors import Corrupt, Invalid
-from tiffin.wire.encodings import Values, canonical, strings
-from tiffin.wire.rows import join_rows, pack, split_rows, take_rows, unpack
+from tiffin.wire.encodings import Ragged, Values, canonical, strings
+from tiffin.wire.rows import CHUNK, in_chunks, join_rows, pack, pack_chunk, split_rows, take_rows, unpack
 from tiffin.wire.schema import Column, RowSchema
+from tiffin.wire.times import store_times
 from tiffin.wire.varints import decode_varints, encode_varints
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "wire"
@@ -46,6 +47,37 @@ def test_unpack_gives_what_canonical_gives_bit_for_bit(batch):
     assert list(found) == [column.name for column in schema.columns]
     for column in schema.columns:
         assert same_bits(found[column.name], canonical(column, columns[column.name])), column
+
+
+@settings(max_examples=60)
+@given(batches(), st.integers(1, 5))
+def test_rows_packed_some_at_a_time_are_the_same_bytes(batch, size):
+    schema, columns, times = batch
+    counts = store_times(schema, times)
+    if not len(times):
+        return
+
+    parts, whole = in_chunks(schema, columns, counts, size=size), pack_chunk(schema, columns, counts)
+
+    assert parts.data.tobytes() == whole.data.tobytes()
+    assert parts.offsets.tolist() == whole.offsets.tolist()
+
+
+def test_a_bad_value_far_down_is_named_by_its_row():
+    rows = 2 * CHUNK
+    columns = {"a": Values(np.zeros(rows)), "b": Values(np.zeros(rows, dtype=np.int64)), "ok": Values(np.ones(rows, dtype=np.bool_))}
+    columns["b"].data[CHUNK + 7] = 2**15
+    times = np.zeros(rows, dtype=np.int64)
+    names = strings(["x"] * rows)
+
+    with pytest.raises(Invalid, match=f"column 'b', row {CHUNK + 7}: value 32768"):
+        pack(SCHEMA, {**columns, "name": names}, times)
+    columns["b"].data[CHUNK + 7] = 0
+    longer = np.ones(2 * CHUNK + 1, dtype=np.bool_)
+    with pytest.raises(Invalid, match="its null mask is"):
+        pack(SCHEMA, {**columns, "b": Values(columns["b"].data, longer), "name": names}, times)
+    with pytest.raises(Invalid, match="its offsets do not fit"):
+        pack(SCHEMA, {**columns, "name": Ragged(names.offsets[::-1].copy(), names.data)}, times)
 
 
 @settings(max_examples=60)

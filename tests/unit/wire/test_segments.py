@@ -110,6 +110,21 @@ def test_rows_are_ranked_as_python_sorts_bytes(rows):
     assert twice == (doubles[0] if doubles else None)
 
 
+@settings(max_examples=80)
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), min_size=1, max_size=40))
+def test_numbers_small_and_large_are_ranked_by_value(numbers):
+    """Small ones are sorted together with their places; large ones leave no room for that."""
+    packed = pack_keys([("id", "int64")], {"id": np.array(numbers, dtype=np.int64)})[0]
+
+    order, twice = rank(packed)
+
+    ranked = [numbers[place] for place in order]
+    assert ranked == sorted(numbers)
+    assert sorted(order.tolist()) == list(range(len(numbers)))
+    doubles = [place for place in range(len(ranked) - 1) if ranked[place] == ranked[place + 1]]
+    assert twice == (doubles[0] if doubles else None)
+
+
 @pytest.mark.parametrize("long", [b"x", b"x" * 254, b"x" * 257, b"x" * 3000])
 def test_long_and_alike_keys_are_ranked_too(long):
     rows = [long + b"b", long + b"\0", long, long + b"a", b"", b"a" + long[1:]]
