@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import yaml
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
 from tests.cluster_case import Cluster
 
@@ -98,3 +99,23 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> str:
             found.append(error.message)
             error = error.cause
     return "\n".join(found)
+
+
+def make_run(instance: dg.DagsterInstance, job: Any, location: str, **over: Any) -> dg.DagsterRun:
+    """A run as the webserver makes one: it knows its code location. `over`: tags, run_config."""
+    found = dg.reconstructable(job)
+    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__").get_job_origin(job.name)
+    return instance.create_run_for_job(found.get_definition(), job_code_origin=found.get_python_origin(), remote_job_origin=origin, **over)
+
+
+def launch(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    """Start a run through the instance's launcher, as the daemon does."""
+    workspace: Any = None  # only asked by launchers that talk to code servers
+    return instance.launch_run(run.run_id, workspace)
+
+
+def status_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    """Now."""
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status

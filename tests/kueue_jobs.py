@@ -88,3 +88,8 @@ def one_impatient() -> None:
 def three_at_once() -> None:
     for name in ("first", "second", "third"):
         hello.alias(name)()
+
+
+@dg.job(executor_def=team_executor)
+def one_step() -> None:
+    hello()

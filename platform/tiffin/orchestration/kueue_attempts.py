@@ -6,13 +6,16 @@ entry takes that for a mistake and exits; a step that was really taken away must
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dagster import DagsterRunStatus
+from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.execution.stats import RunStepKeyStatsSnapshot
 
-__all__ = ["OVER", "Asked", "History", "Next", "asked_for", "history_of", "what_next"]
+__all__ = ["ENDS", "OVER", "Asked", "History", "LastWords", "Next", "asked_for", "history_of", "what_next"]
+
+ENDS = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_SKIPPED})
+"""After one of these a step is over in its run."""
 
 OVER = frozenset({DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED, DagsterRunStatus.CANCELING})
 """A run of which nothing may be started any more."""
@@ -98,3 +101,28 @@ def asked_for(status: DagsterRunStatus | None) -> Asked:
         status: of the run; None when nobody can say.
     """
     return Asked.CANCEL if status in OVER else Asked.PREEMPTED
+
+
+@dataclass(slots=True)
+class LastWords:
+    """Of two attempts that both come to the end of a step, the first one's word counts.
+
+    The older of two may have been past its last look at the fence. Dagster takes a second end for a fault of its own and
+    fails the run, so its executor is not told of it.
+    """
+
+    tries: dict[str, int] = field(default_factory=dict)
+    spoken: set[tuple[str, int]] = field(default_factory=set)
+
+    def first(self, step: str, kind: DagsterEventType) -> bool:
+        """Whether an event is to be believed: all are, but for a second end of one try."""
+        again = kind is DagsterEventType.STEP_UP_FOR_RETRY
+        if kind not in ENDS and not again:
+            return True
+        word = (step, self.tries.get(step, 0))
+        if word in self.spoken:
+            return False
+        self.spoken.add(word)
+        if again:
+            self.tries[step] = word[1] + 1
+        return True

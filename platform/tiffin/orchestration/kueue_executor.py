@@ -12,7 +12,7 @@ from typing import Any
 
 from dagster import DagsterInstance, Field, IntSource, Noneable, StringSource, executor
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.events import DagsterEvent
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
@@ -31,6 +31,7 @@ from tiffin.compute.preflight import refusal
 from tiffin.compute.states import Limits
 from tiffin.compute.world import World
 from tiffin.core.errors import Invalid, PlatformError
+from tiffin.orchestration.kueue_attempts import ENDS, LastWords
 from tiffin.orchestration.kueue_handler import KueueStepHandler
 from tiffin.orchestration.kueue_launcher import kubeconfig_of
 from tiffin.orchestration.kueue_layers import layer, security_of
@@ -38,7 +39,6 @@ from tiffin.orchestration.kueue_steps import StepRules, with_resources
 
 __all__ = ["KueueExecutor", "build_executor", "kueue_job_executor"]
 
-LAST_WORDS = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_SKIPPED})
 OURS = {
     "queues": Field(
         bool, is_required=False, default_value=True, description="False: no queue, no preflight; Kubernetes alone places steps."
@@ -74,8 +74,7 @@ class KueueExecutor(StepDelegatingExecutor):
         # what the step's entry has decided from the fence replaces Dagster's refusal of a second start
         super().__init__(handler, check_step_health_interval_seconds=0, should_verify_step=False, **stock)
         self.handler = handler
-        self.spoken: set[tuple[str, int]] = set()
-        self.tries: dict[str, int] = {}
+        self.words = LastWords()
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Yields the run's events. Raises the refusal of a step that could never be admitted before anything is created."""
@@ -91,7 +90,7 @@ class KueueExecutor(StepDelegatingExecutor):
                 self.handler.watch(plan_context.run_id, namespace)
             for event in super().execute(plan_context, execution_plan):
                 yield event
-                if event.event_type in LAST_WORDS and event.step_key is not None:
+                if event.event_type in ENDS and event.step_key is not None:
                     self.handler.closed(event.step_key)
         finally:
             self.handler.close()
@@ -127,24 +126,8 @@ class KueueExecutor(StepDelegatingExecutor):
 
         Dagster takes a second end of a step for a fault of its own and fails the run.
         """
-        return [event for event in super()._pop_events(instance, run_id, seen_storage_ids) if self.first(event)]
-
-    def first(self, event: DagsterEvent) -> bool:
-        """Whether this is the first word of its kind for the step's current try."""
-        key = event.step_key
-        if key is None:
-            return True
-        tried = self.tries.get(key, 0)
-        if event.event_type is DagsterEventType.STEP_UP_FOR_RETRY:
-            if (key, tried) in self.spoken:
-                return False
-            self.spoken.add((key, tried))
-            self.tries[key] = tried + 1
-        elif event.event_type in LAST_WORDS:
-            if (key, tried) in self.spoken:
-                return False
-            self.spoken.add((key, tried))
-        return True
+        events = super()._pop_events(instance, run_id, seen_storage_ids)
+        return [event for event in events if event.step_key is None or self.words.first(event.step_key, event.event_type)]
 
 
 def build_executor(instance: DagsterInstance, config: Mapping[str, Any]) -> KueueExecutor:

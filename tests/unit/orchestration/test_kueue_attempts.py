@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiffin.compute.fence import take
-from tiffin.orchestration.kueue_attempts import Asked, History, Next, asked_for, history_of, what_next
+from tiffin.orchestration.kueue_attempts import Asked, History, LastWords, Next, asked_for, history_of, what_next
 from tiffin.orchestration.step_entry import keep_silent_when_overtaken
 from tiffin.storage.folder import FolderStore
 from tiffin.storage.objects import ObjectStore
@@ -102,6 +102,22 @@ def test_a_signal_is_a_cancel_only_when_the_run_was_cancelled_or_is_over(status:
 
     assert asked_for(status) is (Asked.PREEMPTED if goes_on else Asked.CANCEL)
     assert asked_for(None) is Asked.PREEMPTED
+
+
+@pytest.mark.parametrize(
+    ("events", "believed"),
+    [
+        pytest.param([START, DONE], [True, True], id="one attempt"),
+        pytest.param([START, START, DONE, DONE], [True, True, True, False], id="both attempts succeed"),
+        pytest.param([START, START, DONE, FAILED], [True, True, True, False], id="the older one fails afterwards"),
+        pytest.param([START, RETRY, START, DONE], [True, True, True, True], id="a retry has a word of its own"),
+        pytest.param([START, RETRY, DONE, DONE], [True, True, True, False], id="of a retry too only one"),
+    ],
+)
+def test_of_two_ends_of_one_try_the_first_is_believed(events: list[DagsterEventType], believed: list[bool]) -> None:
+    words = LastWords()
+
+    assert [words.first("s", kind) for kind in events] == believed
 
 
 @pytest.fixture
