@@ -106,14 +106,12 @@ def amount(text: str) -> float:
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """`$(NAME)` with its value where it has one; `$$(NAME)` stays a literal `$(NAME)`."""
+    """`$(NAME)` with its value where it has one, `$$` as one `$`; as the kubelet reads command, args and values."""
 
     def put(found: re.Match[str]) -> str:
-        if found[0].startswith("$$"):
-            return found[0][1:]
-        return known.get(found[1], found[0])
+        return "$" if found[1] == "$" else known.get(found[2], found[0])
 
-    return re.sub(r"\$?\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)", put, text)
+    return re.sub(r"\$(\$|\(([^)]*)\))", put, text)
 
 
 def command_line(container: Object, known: Mapping[str, str]) -> list[str]:

@@ -19,6 +19,8 @@ from tests.cluster_case import Cluster, TeamsSpace, own_cluster
 from tiffin.embedded.processes import birth
 
 Spaces = Callable[..., TeamsSpace]
+# of the shell, in a pod's command: Kubernetes makes one $ of two
+PID = "$$$$"
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_init_containers_run_in_turn_and_containers_side_by_side(cluster: Cluste
 
 def test_a_deleted_pod_gets_sigterm_its_grace_and_then_sigkill(cluster: Cluster, space: TeamsSpace, tmp_path: Path) -> None:
     polite = shell(f"trap 'echo bye > {tmp_path}/polite; exit 0' TERM; touch {tmp_path}/polite.up; sleep 600 & wait")
-    deaf = shell(f"trap '' TERM; echo $$ > {tmp_path}/deaf.up; while :; do sleep 0.1; done")
+    deaf = shell(f"trap '' TERM; echo {PID} > {tmp_path}/deaf.up; while :; do sleep 0.1; done")
     cluster.create(pod(space, "polite", polite), pod(space, "deaf", deaf, terminationGracePeriodSeconds=1))
     cluster.until("both run", lambda: all((tmp_path / f"{name}.up").exists() for name in ("polite", "deaf")))
     pid = int((tmp_path / "deaf.up").read_text())
@@ -154,7 +156,7 @@ def test_a_deleted_pod_gets_sigterm_its_grace_and_then_sigkill(cluster: Cluster,
 
 
 def test_a_pod_deleted_by_force_leaves_no_process(cluster: Cluster, space: TeamsSpace, tmp_path: Path) -> None:
-    cluster.create(pod(space, "forced", shell(f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done")))
+    cluster.create(pod(space, "forced", shell(f"trap '' TERM; echo {PID} > {tmp_path}/pid; while :; do sleep 0.1; done")))
     cluster.until("it runs", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
     pid = int((tmp_path / "pid").read_text())
 
@@ -290,7 +292,7 @@ def test_down_leaves_nothing(new_cluster: Callable[..., Cluster], tmp_path: Path
     with own_cluster(tmp_path / "short") as cluster:
         home = cluster.need_home()
         space_pod = {"name": "stays", "namespace": "default"}
-        spec = {"containers": [shell(f"echo $$ > {tmp_path}/pid; sleep 600 & wait")], "restartPolicy": "Never"}
+        spec = {"containers": [shell(f"echo {PID} > {tmp_path}/pid; sleep 600 & wait")], "restartPolicy": "Never"}
         cluster.until("accounts are there", lambda: bool(cluster.kubectl("get", "serviceaccount", "default", "-n", "default")))
         cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": space_pod, "spec": spec})
         cluster.until("it runs", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
