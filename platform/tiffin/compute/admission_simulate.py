@@ -7,6 +7,7 @@ After each event cycles run until nothing changes any more. The clock of the sim
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ __all__ = ["Event", "Timeline", "settle_floor", "simulate"]
 
 END, RELEASE, ARRIVAL, RETRY = "end", "release", "arrival", "retry"
 MOST_EVENTS = 100_000
+MOST_EVICTIONS = 12  # of one Workload; a story with more is a circle
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class Timeline:
 
     events: tuple[Event, ...]
     stuck: tuple[str, ...]
+    in_circles: tuple[str, ...] = ()
+    """Workloads that evict each other again and again: the run was stopped there. Kueue does go round in such circles, mostly
+    with fair sharing, when priority in a queue and shares between queues contradict each other."""
 
     def starts(self) -> dict[str, float]:
         """First admission of each Workload, in seconds from now."""
@@ -111,6 +116,7 @@ class Run:
         self.count = 0
         self.admissions: dict[str, int] = {}
         self.looks: set[str] = set()
+        self.evictions: Counter[str] = Counter()
 
     def plan(self, at: float, what: str, about: object) -> None:
         self.count += 1
@@ -119,7 +125,7 @@ class Run:
     def forward(self, arrivals: Mapping[float, Iterable[Workload]], until_s: float) -> Timeline:
         self.prepare(arrivals)
         self.look(0.0)
-        while self.agenda and self.count < MOST_EVENTS:
+        while self.agenda and self.count < MOST_EVENTS and not self.circle():
             at = self.agenda[0][0]
             if at > until_s:
                 break
@@ -128,7 +134,11 @@ class Run:
                 _, _, _, what, about = heapq.heappop(self.agenda)
                 self.happen(at, what, about)
             self.look(at)
-        return Timeline(tuple(self.events), tuple(sorted(self.floor.waiting)))
+        return Timeline(tuple(self.events), tuple(sorted(self.floor.waiting)), self.circle())
+
+    def circle(self) -> tuple[str, ...]:
+        often = max(self.evictions.values(), default=0)
+        return tuple(sorted(uid for uid, times in self.evictions.items() if times > MOST_EVICTIONS // 2)) if often > MOST_EVICTIONS else ()
 
     def prepare(self, arrivals: Mapping[float, Iterable[Workload]]) -> None:
         for queue, holders in self.floor.stage.held.items():
@@ -183,6 +193,7 @@ class Run:
                 uid, queue = victim.held.workload.uid, victim.held.queue
                 if uid not in evicted:
                     evicted.add(uid)
+                    self.evictions[uid] += 1
                     self.events.append(Event(at, "evicted", uid, queue, why=f"{victim.reason} by {decision.uid}"))
                     self.admissions[uid] += 1
                     self.plan(at + self.grace_s, RELEASE, (uid, queue))
