@@ -4,7 +4,8 @@ Each step works in slices and keeps a checkpoint, commits a table, then moves a 
 attempt's number is in everything that it writes, so that it shows whose commit stands. Where a step stops, and until when, is
 said by files in a folder: `plan.json`, and `released/<step>-<attempt>`.
 
-    python -m tests.fenced_assets          # run the job as a run worker does; prints the run's id first
+    python -m tests.fenced_assets            # run the job as a run worker does; prints the run's id first
+    python -m tests.fenced_assets submit 10  # queue so many runs for the daemon; prints their ids
 """
 
 # no `from __future__ import annotations` here: Dagster refuses a context annotated by a string
@@ -19,7 +20,10 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from dagster._cli.job import _create_run
 from dagster._core.execution.api import execute_run
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
 
 from tiffin.compute.spec import Compute
 from tiffin.core.clock import wall_clock
@@ -34,8 +38,8 @@ from tiffin.storage.delta import DeltaStore
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
-FOLDER, STEPS, CPU, PRIORITY, GRACE = "STORY_FOLDER", "STORY_STEPS", "STORY_CPU", "STORY_PRIORITY", "STORY_GRACE"
-TEAM = "story"
+FOLDER, STEPS, CPU, PRIORITY, GRACE, PACE = (f"STORY_{name}" for name in ("FOLDER", "STEPS", "CPU", "PRIORITY", "GRACE", "PACE"))
+TEAM, LOCATION = "story", "fenced"
 SLICES = 6
 WORKING = ("begun", *(f"slice-{number}" for number in range(1, SLICES + 1)))
 PUBLISHING = ("files", "committed", "moved")
@@ -123,7 +127,7 @@ def work(context: dg.AssetExecutionContext, step: str) -> Iterator[dg.Materializ
     stops.at("begun")
     resumed = slices_done(store, fence.checkpoint)
     for number in range(resumed + 1, SLICES + 1):
-        time.sleep(0.01)
+        time.sleep(float(os.environ.get(PACE, "0.01")))
         store.put(f"{fence.checkpoint}{number}", b"")
         stops.at(f"slice-{number}")
     try:
@@ -162,7 +166,7 @@ defs = dg.Definitions(
 )
 
 
-def main() -> int:
+def run_here() -> int:
     """A run worker without a pod."""
     with dg.DagsterInstance.get() as instance:
         job = dg.reconstructable(story)
@@ -171,5 +175,20 @@ def main() -> int:
         return 0 if execute_run(job, run, instance).success else 1
 
 
+def submit(count: int) -> int:
+    """What a person does in the UI, `count` times."""
+    target = ModuleTarget("tests.fenced_assets", "defs", os.getcwd(), LOCATION)
+    with dg.DagsterInstance.get() as instance, WorkspaceProcessContext(instance, target) as process:
+        workspace = process.create_request_context()
+        location = workspace.get_code_location(LOCATION)
+        repository = next(iter(location.get_repositories().values()))
+        job = repository.get_full_job("story")
+        for _ in range(count):
+            run = _create_run(instance, location, repository, job, {}, {}, None, None)
+            instance.submit_run(run.run_id, workspace)
+            print(run.run_id, flush=True)
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(submit(int(sys.argv[2])) if sys.argv[1:2] == ["submit"] else run_here())

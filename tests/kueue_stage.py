@@ -18,9 +18,11 @@ from typing import Any
 import dagster as dg
 
 from tests.cluster_case import Cluster, TeamsSpace
-from tests.fenced_assets import CPU, FOLDER, GRACE, POINTS, PRIORITY, STEPS, TEAM, pointer_of, table_of
+from tests.fenced_assets import CPU, FOLDER, GRACE, LOCATION, PACE, POINTS, PRIORITY, STEPS, TEAM, pointer_of, table_of
+from tiffin.embedded.dagster_server import daemon_command
 from tiffin.embedded.processes import wait_until
 from tiffin.embedded.seaweed import Seaweed
+from tiffin.orchestration.kueue_instance import run_monitoring
 from tiffin.registry.pointers import current
 from tiffin.storage.delta import DeltaStore
 from tiffin.storage.s3 import S3Store
@@ -28,17 +30,18 @@ from tiffin.storage.s3 import S3Store
 ROOT = Path(__file__).parents[1]
 # longer than anything takes on a busy machine; nothing asserts a time
 PATIENCE_S = 240.0
-INSTANCE = """\
-telemetry: {{enabled: false}}
-event_log_storage:
-  module: tiffin.orchestration.event_storage
-  class: BatchedSqliteEventLogStorage
-  config: {{base_dir: {events}}}
-run_launcher:
-  module: tiffin.orchestration.kueue_launcher
-  class: KueueRunLauncher
-  config: {launcher}
-"""
+WORKSPACE = {
+    "load_from": [
+        {
+            "python_module": {
+                "module_name": "tests.fenced_assets",
+                "attribute": "defs",
+                "location_name": LOCATION,
+                "working_directory": str(ROOT),
+            }
+        }
+    ]
+}
 
 
 def fault_seed() -> int:
@@ -61,6 +64,7 @@ class Stage:
         steps: how many steps each run has, side by side.
         cpu: of each step.
         grace: between a pod's polite signal and its end.
+        pace: seconds that a slice of a step's work takes.
     """
 
     space: TeamsSpace
@@ -70,6 +74,7 @@ class Stage:
     steps: int
     cpu: str = "1"
     grace: str = "5s"
+    pace: str = "0.01"
     launcher: Mapping[str, Any] = field(default_factory=dict)
     workers: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -91,8 +96,24 @@ class Stage:
             "env_vars": [f"{name}={value}" for name, value in self.variables.items()],
             **self.launcher,
         }
-        events = json.dumps(str(home / "history" / "runs"))
-        (home / "dagster.yaml").write_text(INSTANCE.format(events=events, launcher=json.dumps(config)))
+        instance = {
+            "telemetry": {"enabled": False},
+            "event_log_storage": {
+                "module": "tiffin.orchestration.event_storage",
+                "class": "BatchedSqliteEventLogStorage",
+                "config": {"base_dir": str(home / "history" / "runs")},
+            },
+            "run_launcher": {"module": "tiffin.orchestration.kueue_launcher", "class": "KueueRunLauncher", "config": config},
+            "run_coordinator": {
+                "module": "dagster._core.run_coordinator",
+                "class": "QueuedRunCoordinator",
+                "config": {"dequeue_interval_seconds": 1, "max_concurrent_runs": 100},
+            },
+            "run_monitoring": run_monitoring(poll_s=2),
+            "code_servers": {"local_startup_timeout": 240},
+        }
+        (home / "dagster.yaml").write_text(json.dumps(instance))  # JSON is YAML
+        (home / "workspace.yaml").write_text(json.dumps(WORKSPACE))
         self.cluster.apply(
             {
                 "apiVersion": "v1",
@@ -121,6 +142,7 @@ class Stage:
             CPU: self.cpu,
             PRIORITY: self.space.priority["backfill"],
             GRACE: self.grace,
+            PACE: self.pace,
             "TIFFIN_S3_ENDPOINT": self.seaweed.endpoint,
             "TIFFIN_DEV_ACCESS_KEY": keys.access_key,
             "TIFFIN_DEV_SECRET_KEY": keys.secret_key,
@@ -168,16 +190,47 @@ class Stage:
     # -- the run -------------------------------------------------------------------
     def start_run(self) -> tuple[str, subprocess.Popen[str]]:
         """A run whose worker is a process of ours; its steps are Jobs."""
-        environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(self.folder), **self.variables}
-        environ["DAGSTER_HOME"] = str(self.folder / "home")
-        log = (self.folder / f"worker-{len(self.workers)}.log").open("w")
-        command = [sys.executable, "-m", "tests.fenced_assets"]
-        worker = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
-        self.workers.append(worker)
+        worker = self.spawn(sys.executable, "-m", "tests.fenced_assets")
         assert worker.stdout is not None
         run_id = worker.stdout.readline().strip()
         assert run_id, self.words(worker)
         return run_id, worker
+
+    def submit_runs(self, count: int) -> list[str]:
+        """Runs for the daemon, which starts their workers as Jobs."""
+        asked = self.spawn(sys.executable, "-m", "tests.fenced_assets", "submit", str(count))
+        assert asked.stdout is not None
+        ids = asked.stdout.read().split()
+        assert asked.wait() == 0, self.words(asked)
+        return ids
+
+    def start_daemon(self) -> subprocess.Popen[str]:
+        """Dagster's daemon, with a process group of its own."""
+        return self.spawn(*map(str, daemon_command(self.folder / "home" / "workspace.yaml")))
+
+    def spawn(self, *command: str) -> subprocess.Popen[str]:
+        environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(self.folder), **self.variables}
+        environ["DAGSTER_HOME"] = str(self.folder / "home")
+        with (self.folder / f"worker-{len(self.workers)}.log").open("w") as log:
+            made = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+        self.workers.append(made)
+        return made
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """SIGKILL, with all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def status(self, run_id: str) -> str:
+        with self.instance() as instance:
+            run = instance.get_run_by_id(run_id)
+            return "" if run is None else run.status.value
+
+    def until_over(self, run_ids: list[str]) -> None:
+        """Wait until these runs have ended, however."""
+        over = {"SUCCESS", "FAILURE", "CANCELED"}
+        poll(lambda: all(self.status(one) in over for one in run_ids), "the runs end", told=self.seen, times=3)
 
     def words(self, worker: subprocess.Popen[str]) -> str:
         return (self.folder / f"worker-{self.workers.index(worker)}.log").read_text()[-6000:]
@@ -218,9 +271,7 @@ class Stage:
 
     def close(self) -> None:
         for worker in self.workers:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
+            self.kill(worker)
         for mark in self.marks("reached"):
             with suppress(ProcessLookupError, FileNotFoundError):
                 os.kill(json.loads((self.folder / "reached" / mark).read_text())["outer"], signal.SIGCONT)
@@ -260,7 +311,7 @@ class Ended:
             resumed={name: int(str(one.metadata["resumed_from"].value)) for name, one in by_step.items()},
             commits={name: commits(stage, run_id, name) for name in stage.names},
             editions={name: editions(stage, run_id, name) for name in stage.names},
-            failures=[str(event.message)[:600] for event in events if event.event_type_value in ("STEP_FAILURE", "RUN_FAILURE")],
+            failures=[told(event) for event in events if event.event_type_value in ("STEP_FAILURE", "RUN_FAILURE")],
         )
 
     def check(self, steps: int) -> None:
@@ -270,6 +321,15 @@ class Ended:
         assert found == {"STEP_SUCCESS": steps, "ASSET_MATERIALIZATION": steps, "STEP_FAILURE": 0, "STEP_UP_FOR_RETRY": 0}
         assert set(self.commits.values()) == {1}, self.commits
         assert set(self.editions.values()) == {1}, self.editions
+
+
+def told(event: dg.DagsterEvent) -> str:
+    """A failure with its causes."""
+    found, error = [str(event.message)], getattr(event.event_specific_data, "error", None)
+    while error is not None:
+        found.append(str(error.message))
+        error = error.cause
+    return "\n".join(found)[:3000]
 
 
 def commits(stage: Stage, run_id: str, step: str) -> int:
@@ -291,6 +351,6 @@ def random_points(random_: random.Random, names: list[str], points: tuple[str, .
     return found
 
 
-def poll(done: Callable[[], bool], what: str, *, told: Callable[[], str] = str) -> None:
+def poll(done: Callable[[], bool], what: str, *, told: Callable[[], str] = str, times: int = 1) -> None:
     """Wait until something is so; `told` says what is seen if it does not become so."""
-    assert wait_until(done, timeout_s=PATIENCE_S, every_s=0.1), f"waited for: {what}\n{told()}"
+    assert wait_until(done, timeout_s=PATIENCE_S * times, every_s=0.2), f"waited for: {what}\n{told()}"
