@@ -19,6 +19,7 @@ from tiffin.cli.models_command import models
 from tiffin.cli.output import EPILOG, fail
 from tiffin.cli.predict_command import predict
 from tiffin.cli.promote_command import promote
+from tiffin.cli.queue_command import queue
 from tiffin.cli.reload_command import reload
 from tiffin.cli.rollback_command import rollback
 from tiffin.cli.stack_commands import down, up
@@ -41,6 +42,7 @@ for command in (up, down, reload, doctor, status, backfill, predict, box, promot
     app.command(epilog=EPILOG)(command)
 app.add_typer(features)
 app.add_typer(models)
+app.add_typer(queue)
 app.add_typer(teams)
 
 

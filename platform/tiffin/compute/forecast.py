@@ -17,7 +17,7 @@ from tiffin.compute.admission_cycle import Rules
 from tiffin.compute.admission_simulate import simulate
 from tiffin.compute.world import Workload, World
 
-__all__ = ["Expected", "History", "forecast", "history_of", "kind_of"]
+__all__ = ["Expected", "Forecast", "History", "forecast", "history_of", "kind_of"]
 
 TRIES = 21
 WORK_LIMIT = 6000  # Workloads times tries: about 6 s on one core
@@ -68,6 +68,16 @@ class Expected:
     """Whether its asset has run before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is expected of everybody who waits."""
+
+    starts: Mapping[str, Expected]
+    """By uid."""
+    in_circles: tuple[str, ...] = ()
+    """Those who evicted each other for ever in some of the tries."""
+
+
 def quantile(ordered: Sequence[float], share: float) -> float:
     """Between the two nearest values, as they lie.
 
@@ -113,8 +123,8 @@ def forecast(
     tries: int = TRIES,
     seed: int = 0,
     grace_s: float = 0.0,
-) -> dict[str, Expected]:
-    """The expected start of every waiting Workload, by uid.
+) -> Forecast:
+    """The expected start of every waiting Workload.
 
     Args:
         world: the queues now; what has finished in it is passed over.
@@ -125,7 +135,7 @@ def forecast(
     """
     waiting = [workload for workload in world.workloads.values() if workload.waiting]
     if not waiting:
-        return {}
+        return Forecast({})
     live = [workload for workload in world.workloads.values() if not workload.finished]
     tries = max(3, min(tries, WORK_LIMIT // len(live)))
     chance = random.Random(seed)  # noqa: S311 # a draw of run times, no secret
@@ -133,17 +143,20 @@ def forecast(
     ordered = {kind: history.of(kind) for kind in {kind_of(workload) for workload in live}}
     starts: dict[str, list[float]] = {workload.uid: [] for workload in waiting}
     evicted = dict.fromkeys(starts, 0)
+    circles: set[str] = set()
     for turn in range(tries):
         drawn = {uid: (places[turn] + 0.5) / tries for uid, places in shares.items()}
         durations = {workload.uid: duration(workload, ordered[kind_of(workload)], drawn[workload.uid], now) for workload in live}
         timeline = simulate(world, durations, now=now, rules=rules, grace_s=grace_s)
         first = timeline.starts()
+        circles.update(timeline.in_circles)
         gone = {event.uid for event in timeline.events if event.what == "evicted"}
         for uid in starts:
             starts[uid].append(first.get(uid, float("inf")))
             evicted[uid] += uid in gone
     known = {workload.uid: kind_of(workload) in history.seconds for workload in waiting}
-    return {uid: expected(uid, sorted(found), evicted[uid] / tries, known=known[uid]) for uid, found in starts.items()}
+    found = {uid: expected(uid, sorted(times), evicted[uid] / tries, known=known[uid]) for uid, times in starts.items()}
+    return Forecast(found, tuple(sorted(circles)))
 
 
 def duration(workload: Workload, ordered: Sequence[float], share: float, now: datetime) -> float:

@@ -43,6 +43,11 @@ class QuotaLine:
     waiting: int
     """Workloads that wait in this queue."""
 
+    def to_json(self) -> dict[str, Any]:
+        amounts = {name: quantity_text(getattr(self, name)) for name in ("quota", "used", "borrowed", "free")}
+        where = {"queue": self.queue, "cohort": self.cohort, "flavor": self.flavor, "resource": self.resource}
+        return {**where, **amounts, "waiting": self.waiting}
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -117,12 +122,22 @@ class QueueView:
 
     rows: tuple[Row, ...]
     quotas: tuple[QuotaLine, ...]
+    in_circles: tuple[str, ...] = ()
+    """Names of those who, as the rules stand, will evict each other again and again."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; amounts as Kubernetes writes them."""
+        return {
+            "steps": [row.to_json() for row in self.rows],
+            "quotas": [line.to_json() for line in self.quotas],
+            "in_circles": list(self.in_circles),
+        }
 
     def of_team(self, team: str) -> QueueView:
         """One team's rows, by its name or its namespace; and the quotas of the queues that these use."""
         rows = tuple(row for row in self.rows if team in {row.team, row.namespace, row.namespace.removeprefix("team-")})
         queues = {row.cluster_queue for row in rows} | {f"team-{team}", team}
-        return QueueView(rows, tuple(line for line in self.quotas if line.queue in queues))
+        return QueueView(rows, tuple(line for line in self.quotas if line.queue in queues), self.in_circles)
 
 
 def view_queues(
@@ -136,7 +151,7 @@ def view_queues(
     """
     rules = rules or Rules.of(world)
     floor = open_floor(world, rules, now=now)
-    expected = forecast(world, history, now=now, rules=rules, grace_s=grace_s)
+    found = forecast(world, history, now=now, rules=rules, grace_s=grace_s)
     lines = {name: in_order(world, name) for name in world.cluster_queues}
     places = {workload.uid: place for line in lines.values() for place, workload in enumerate(line, 1)}
     rows = []
@@ -153,13 +168,14 @@ def view_queues(
                 position=place,
                 behind=tuple(name_of(one) for one in ahead[-MOST_NAMED:]),
                 held_by=tuple(name_of(one) for one in holders[:MOST_NAMED]),
-                expected=expected.get(workload.uid),
+                expected=found.starts.get(workload.uid),
             )
             if place <= explain:
                 row = replace(row, unblocks=unblocks(world, workload, rules=rules, now=now))
         rows.append(row)
     rows.sort(key=lambda row: (row.position is None, row.state == "running", row.cluster_queue, row.position or 0, -row.since_s, row.uid))
-    return QueueView(tuple(rows), tuple(quota_lines(world, floor.stage, lines)))
+    circles = tuple(name_of(world.workloads[uid]) for uid in found.in_circles if uid in world.workloads)
+    return QueueView(tuple(rows), tuple(quota_lines(world, floor.stage, lines)), circles)
 
 
 def in_order(world: World, queue: str) -> list[Workload]:
