@@ -174,7 +174,8 @@ class KubernetesCluster:
     def positions(self, namespace: str, queue: str) -> dict[str, int]:
         """Places of a LocalQueue's waiting Workloads in their ClusterQueue, from 0, by Workload name; one request for all."""
         path = f"/apis/{VISIBILITY}/namespaces/{quote(namespace)}/localqueues/{quote(queue)}/pendingworkloads"
-        answer = self.api.call("GET", path, query=[("limit", "1000")])
+        # served by Kueue itself: while that is away nobody waits for a place in the queue
+        answer = self.api.call("GET", path, query=[("limit", "1000")], patience_s=0)
         return {one["metadata"]["name"]: int(one.get("positionInClusterQueue", 0)) for one in answer.get("items") or ()}
 
     # -- any object ------------------------------------------------------------------------------------------------

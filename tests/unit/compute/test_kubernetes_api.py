@@ -179,6 +179,16 @@ def test_a_log_that_is_not_there_is_empty_and_a_forbidden_one_is_told() -> None:
         cluster.tail("team-network", "pod")
 
 
+def test_places_in_a_queue_are_asked_for_once() -> None:
+    """Kueue serves them itself: while it restarts, whoever tells of a wait must not stand still."""
+    script = Script(failure(503), {"items": []})
+
+    with pytest.raises(NotReady):
+        KubernetesCluster(script.api()).positions("team-network", "default")
+
+    assert len(script.asked) == 1
+
+
 def test_names_cannot_leave_their_place_in_the_path() -> None:
     script = Script(failure(404))
 
