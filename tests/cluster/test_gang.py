@@ -112,7 +112,7 @@ def test_a_gang_that_is_preempted_comes_back_as_a_whole(cluster: Cluster, teams_
 
     job = cluster.json("get", "job", "pair", "-n", namespace)["status"]
     pods = [one for one in cluster.items("pods", "-n", namespace, "-l", "job-name=pair") if one["metadata"]["uid"] not in before]
-    assert (job.get("failed", 0), job["succeeded"], job["completedIndexes"]) == (0, 2, "0-1")
+    assert (job.get("failed", 0), job["succeeded"], job["completedIndexes"]) == (0, 2, "0,1")
     assert len(pods) == 2
 
 
