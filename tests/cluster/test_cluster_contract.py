@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from tiffin.compute.preflight import refusal_of_job
 from tiffin.compute.states import Memory, State, Transition, step
 from tiffin.compute.watching import Watching
 from tiffin.compute.world import World
-from tiffin.testing.cluster import CASES, Stage, playing, random_program, run_program
+from tiffin.testing.cluster import CASES, Stage, check_cluster, playing, random_program, run_program
 
 RUN = "dagster/run-id"
 ALONE = {"withinClusterQueue": "LowerPriority"}
@@ -50,6 +52,22 @@ def test_the_real_one_passes_the_kit(door: KubernetesCluster, space: TeamsSpace,
 def test_random_programs_end_as_their_scripts_say(door: KubernetesCluster, space: TeamsSpace, seed: int) -> None:
     with playing(door, stage(space)) as play:
         run_program(play, random_program(seed, 2))
+
+
+def test_the_kit_runs_programs_from_files_and_names_the_one_that_fails(door: KubernetesCluster, space: TeamsSpace, tmp_path: Path) -> None:
+    class Deaf(KubernetesCluster):
+        """Never hears that a Job of the same name is another one."""
+
+        def submit(self, job: Any) -> Any:
+            there = self.get("batch/v1", "Job", job["metadata"]["namespace"], job["metadata"]["name"])
+            return there or super().submit(job)
+
+    (tmp_path / "two.json").write_text(json.dumps([{"name": "good"}, {"name": "bad", "exit": 4, "priority": "high"}]))
+    first = {"one job however often": CASES["one job however often"]}
+
+    check_cluster(door, stage(space), rounds=0, cases=tmp_path, named={})
+    with pytest.raises(AssertionError, match="one job however often: another Job of that name: expected Conflict"):
+        check_cluster(Deaf(door.api), stage(space), rounds=0, named=first)
 
 
 def labelled(job: dict[str, Any]) -> dict[str, Any]:

@@ -134,18 +134,21 @@ Program = Sequence[Mapping[str, Any]]
 """Jobs: `{"name": "a", "cpu": 1, "priority": "low" | "high", "seconds": 0.5, "exit": 0, "after": 0.3}`"""
 
 
-def check_cluster(cluster: Whole, stage: Stage, *, seed: int = 0, rounds: int = 1, cases: Path | None = None) -> None:
+def check_cluster(
+    cluster: Whole, stage: Stage, *, seed: int = 0, rounds: int = 1, cases: Path | None = None, named: Mapping[str, Case] | None = None
+) -> None:
     """Run the whole kit. Raises AssertionError that names the case.
 
     Args:
         seed, rounds: of the random programs.
         cases: folder of JSON files, each a program.
+        named: some of `CASES`; None for all.
     """
     programs = {f"random program {seed + number}": random_program(seed + number, stage.cpu) for number in range(rounds)}
     if cases is not None:
         programs |= {file.name: json.loads(file.read_text()) for file in sorted(cases.glob("*.json"))}
-    ways: dict[str, Case] = {**CASES, **{name: programmed(program) for name, program in programs.items()}}
-    for name, case in ways.items():
+    ways = dict(CASES if named is None else named)
+    for name, case in {**ways, **{name: programmed(program) for name, program in programs.items()}}.items():
         try:
             with playing(cluster, stage) as play:
                 case(play)
