@@ -1,5 +1,7 @@
 """The admission model beside the real Kueue: `python -m bench.kueue_model` or, with the rest, `make bench BENCH=kueue`.
 
+`eta_median_error`: see bench/kueue_eta.py.
+
 `whatif_agreement`: random small worlds (bench/kueue_scenarios.py) are built in the real API. Workloads are made
 directly, no pod ever runs; their run time is virtual: a driver ends whichever Workload would end next and, as the Job
 controller would, gives back the quota of an evicted one. After each step it waits until Kueue has looked at everything
@@ -23,14 +25,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.kueue_api import Api, ApiError, Board
+from bench.kueue_api import Api, Board
+from bench.kueue_driving import change_status, clean_up, end, is_true, put_back
+from bench.kueue_eta import measure_waits
 from bench.kueue_scenarios import GROUP, LABEL, PROBE, Job, Scenario, make_scenario, pod_sets
 from bench.report import print_json, print_table
 from tiffin.compute.admission_cycle import Rules
 from tiffin.compute.admission_simulate import Timeline, simulate
 from tiffin.compute.world import World
 
-__all__ = ["Outcome", "Step", "compare_one", "measure_agreement", "predicted_steps"]
+__all__ = ["Outcome", "Step", "compare_one", "measure_agreement", "measure_model", "predict", "predicted_steps"]
 
 CALM_S = 0.3
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -73,21 +77,6 @@ class Seen:
     finished: bool = False
     ends: float = float("inf")
     flavors: dict[str, str] = field(default_factory=dict)
-
-
-def is_true(thing: Mapping[str, Any], condition: str) -> bool:
-    return any(one["type"] == condition and one["status"] == "True" for one in (thing.get("status") or {}).get("conditions") or ())
-
-
-def with_conditions(thing: Mapping[str, Any], **changes: tuple[str, str]) -> list[dict[str, Any]]:
-    """All conditions with these set to (status, reason), now."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    kept = [one for one in (thing.get("status") or {}).get("conditions") or () if one["type"] not in changes]
-    new = [
-        {"type": kind, "status": status, "reason": reason, "message": "by the benchmark's driver", "lastTransitionTime": now}
-        for kind, (status, reason) in changes.items()
-    ]
-    return [*kept, *new]
 
 
 class Ticker:
@@ -158,31 +147,6 @@ class Ticker:
         self.thread.join(timeout=15)
         self.board.listeners.pop(self.tag, None)
         clean_up(self.api, self.tag, self.namespace)
-
-
-def put_back(thing: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of an evicted Workload whose pods are gone, as the Job controller writes it."""
-    pending = {"QuotaReserved": ("False", "Pending"), "Admitted": ("False", "NoReservation"), "Requeued": ("True", "Preempted")}
-    return {"admission": None, "conditions": with_conditions(thing, **pending)}
-
-
-def end(thing: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of a Workload that has succeeded."""
-    return {"conditions": with_conditions(thing, Finished=("True", "Succeeded"))}
-
-
-def change_status(api: Api, namespace: str, name: str, status: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
-    """Patch the newest version; Kueue may be writing to it too."""
-    for _ in range(20):
-        thing = api.get("Workload", GROUP, namespace, name)
-        try:
-            api.patch_status(thing, status(thing))
-        except ApiError as err:
-            if err.status != 409:
-                raise
-            continue
-        return
-    raise RuntimeError(f"{name} is written to by somebody else all the time")
 
 
 class Driver:
@@ -387,17 +351,6 @@ def compare_one(api: Api, board: Board, ticker: Ticker, seed: int, namespace: st
     return Outcome(seed, real, predicted_steps(world, timeline), flavor_differences(driver, world, timeline), time.monotonic() - began)
 
 
-def clean_up(api: Api, tag: str, namespace: str) -> None:
-    for kind, space in (
-        ("Workload", namespace),
-        ("LocalQueue", namespace),
-        ("ClusterQueue", None),
-        ("Cohort", None),
-        ("ResourceFlavor", None),
-    ):
-        api.delete_all(kind, GROUP, space, f"{LABEL}={tag}")
-
-
 def measure_agreement(kubeconfig: Path, *, seed: int, scenarios: int, parallel: int = 24) -> tuple[dict[str, float], list[Outcome]]:
     """Play `scenarios` seeds from `seed` on; a scenario that could not be played counts as a disagreement."""
     api = Api(kubeconfig, connections=parallel + 4)
@@ -444,6 +397,14 @@ def measure_agreement(kubeconfig: Path, *, seed: int, scenarios: int, parallel: 
     return figures, outcomes
 
 
+def measure_model(kubeconfig: Path, seed: int, *, scenarios: int = 200, parallel: int = 24) -> dict[str, float]:
+    """All figures of the model: `whatif_*` and `eta_*`. Wants the cluster for itself; 6-8 minutes on two idle cores."""
+    waits, _ = measure_waits(kubeconfig, seed=seed)
+    agreement, outcomes = measure_agreement(kubeconfig, seed=seed, scenarios=scenarios, parallel=parallel)
+    explain(outcomes)
+    return {**agreement, **waits}
+
+
 def explain(outcomes: Sequence[Outcome]) -> None:
     """Where the model and Kueue part."""
     for one in outcomes:
@@ -471,9 +432,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenarios", type=int, default=200)
     parser.add_argument("--parallel", type=int, default=24)
+    parser.add_argument("--only", choices=["agreement", "waits"])
     given = parser.parse_args()
-    figures, outcomes = measure_agreement(given.kubeconfig, seed=given.seed, scenarios=given.scenarios, parallel=given.parallel)
-    explain(outcomes)
+    figures: dict[str, float] = {}
+    if given.only != "agreement":
+        figures |= measure_waits(given.kubeconfig, seed=given.seed)[0]
+    if given.only != "waits":
+        agreement, outcomes = measure_agreement(given.kubeconfig, seed=given.seed, scenarios=given.scenarios, parallel=given.parallel)
+        explain(outcomes)
+        figures |= agreement
     print_table("The model beside Kueue", ["figure", "value"], [[name, f"{value:g}"] for name, value in figures.items()])
     print_json("kueue_model", figures=figures, detail={"seed": given.seed}, packages=["urllib3"])
 

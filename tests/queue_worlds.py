@@ -51,16 +51,9 @@ def make_workload(
 ) -> Workload:
     """Waiting in the LocalQueue of a queue's own name, created `age_s` before NOW."""
     pods = PodSet("main", count, {"cpu": milli(cpu)})
-    return Workload(
-        uid=name,
-        namespace="ns",
-        name=name,
-        job_uid=f"job-{name}",
-        local_queue=queue,
-        priority=priority,
-        created=NOW - timedelta(seconds=age_s),
-        **{"podsets": (pods,), "owner": name, **fields},
-    )
+    usual: dict[str, Any] = {"local_queue": queue, "podsets": (pods,), "owner": name, "job_uid": f"job-{name}"}
+    created = NOW - timedelta(seconds=age_s)
+    return Workload(uid=name, namespace="ns", name=name, priority=priority, created=created, **{**usual, **fields})
 
 
 def running(workload: Workload, *, flavor: str = "any", ran_s: float = 10.0, queue: str | None = None) -> Workload:

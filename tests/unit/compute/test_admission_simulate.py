@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.queue_worlds import NOW, make_queue, make_workload, make_world, random_world, reclaiming, running
@@ -39,6 +39,7 @@ def moments(world: World, timeline: Timeline) -> Iterator[tuple[Event, dict[str,
         yield event, used
 
 
+@settings(max_examples=60)
 @given(st.integers(0, 5000), st.booleans())
 def test_quota_is_never_exceeded_and_limits_are_kept(seed: int, fair: bool) -> None:
     world, timeline = play(seed, fair=fair)
@@ -58,6 +59,7 @@ def test_quota_is_never_exceeded_and_limits_are_kept(seed: int, fair: bool) -> N
                 assert tree.queues[name].free(what) >= 0
 
 
+@settings(max_examples=60)
 @given(st.integers(0, 5000), st.booleans(), st.sampled_from([0.0, 5.0]))
 def test_everybody_ends_or_could_never_have_started(seed: int, fair: bool, grace_s: float) -> None:
     """In the end nothing runs, so whoever still waits does not fit into queues that are empty, or stands behind such a head."""
@@ -78,6 +80,7 @@ def fields(world: World) -> dict[str, object]:
     return {name: getattr(world, name) for name in world.__slots__}
 
 
+@settings(max_examples=60)
 @given(st.integers(0, 5000), st.booleans())
 def test_the_story_of_each_is_admission_then_eviction_or_end(seed: int, fair: bool) -> None:
     world, timeline = play(seed, fair=fair)
@@ -90,6 +93,7 @@ def test_the_story_of_each_is_admission_then_eviction_or_end(seed: int, fair: bo
         assert story == [] or story[-1] == "finished"
 
 
+@settings(max_examples=60)
 @given(st.integers(0, 2000))
 def test_the_same_world_gives_the_same_story_in_any_order(seed: int) -> None:
     world, _ = random_world(seed)
