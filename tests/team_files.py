@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tiffin.compute.declared_file import read_declared
 from tiffin.compute.platform_file import PlatformFile
-from tiffin.compute.team_file import TeamFile
+from tiffin.compute.team_file import RESERVED, TeamFile
 
 ROOT = Path(__file__).resolve().parents[1]
 TAINT = {"key": "nvidia.com/gpu", "value": "present"}
@@ -64,7 +64,7 @@ def named(items: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
 
 
 # -- any teams that the platform above grants ---------------------------------------------------------------------------
-TEAM_NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}(_[a-z0-9]{1,8}){0,2}", fullmatch=True).filter(lambda name: name != "raw")
+TEAM_NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}(_[a-z0-9]{1,8}){0,2}", fullmatch=True).filter(lambda name: name not in RESERVED)
 
 
 def amounts(most: int) -> st.SearchStrategy[Mapping[str, Any]]:

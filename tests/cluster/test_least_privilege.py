@@ -128,7 +128,7 @@ def test_an_account_has_just_the_rights_that_its_work_needs(house: House, accoun
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)
-def test_a_teams_account_has_no_right_in_another_teams_namespace_but_to_see_queues(house: House, account: str) -> None:
+def test_a_teams_account_has_no_right_in_another_namespace_but_to_see_queues(house: House, account: str) -> None:
     elsewhere = [house.namespace("fleet"), f"{house.prefix}dagster", "kube-system", "kueue-system", "default"]
 
     for namespace in elsewhere:

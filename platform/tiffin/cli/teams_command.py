@@ -10,7 +10,7 @@ import typer
 
 from tiffin.cli.options import JsonOption
 from tiffin.cli.output import EPILOG, say, show, show_table, working
-from tiffin.cli.teams_files import load, rendered, stale
+from tiffin.cli.teams_files import instance_text, load, rendered, stale
 
 if TYPE_CHECKING:
     from tiffin.compute.apply import Change, Door
@@ -154,7 +154,8 @@ def changes_of(members: list[TeamFile], platform: PlatformFile, door: Door, *, y
     from tiffin.compute.render_team import render_all
 
     with working("asking the cluster", quiet=quiet):
-        return compare(render_all(members, platform), door, installation=platform.name, delete_namespaces=yes)
+        items = render_all(members, platform, instance=instance_text(members, platform))
+        return compare(items, door, installation=platform.name, delete_namespaces=yes)
 
 
 def tell(changes: list[Change], *, as_json: bool, done: str, dry_run: bool = False) -> None:

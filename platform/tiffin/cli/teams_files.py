@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tiffin.compute.platform_file import PlatformFile
     from tiffin.compute.team_file import TeamFile
 
-__all__ = ["load", "rendered", "stale"]
+__all__ = ["instance_text", "load", "rendered", "stale"]
 
 
 def load(platform: Path, assets: Path) -> tuple[list[TeamFile], PlatformFile]:
@@ -60,8 +60,31 @@ def rendered(teams: Sequence[TeamFile], platform: PlatformFile, *, only: str | N
         users = {"publisher": publisher_rules(team.team, teams=names), "reader": reader_rules(reads, teams=names)}
         # `resetpass` would be a password to set; without one nobody can log in until the operator adds its hash
         access[team.team] = "".join(f"user {team.team}-{role} {' '.join(rules)}\n" for role, rules in users.items())
-    texts = files(teams, platform, access)
+    texts = files(teams, platform, access, instance_text(teams, platform))
     return texts if only is None else {path: text for path, text in texts.items() if path.startswith(f"{only}/")}
+
+
+def instance_text(teams: Sequence[TeamFile], platform: PlatformFile) -> str:
+    """Dagster's `dagster.yaml` for these teams.
+
+    Raises:
+        Invalid: as `rendered`.
+    """
+    from tiffin.compute.allotment import allot_all
+    from tiffin.compute.render_instance import launcher, storage
+    from tiffin.compute.render_team import dump
+    from tiffin.orchestration.kueue_instance import cluster_instance
+
+    buckets = platform.buckets
+    return dump(
+        cluster_instance(
+            launcher=launcher(allot_all(teams, platform), platform),
+            bucket=buckets.dev,
+            endpoint=buckets.endpoint,
+            region=buckets.region,
+            storage=storage(platform),
+        )
+    )
 
 
 def stale(texts: dict[str, str], folder: Path, *, only: str | None = None) -> dict[str, str]:

@@ -21,6 +21,7 @@ Action = Literal["create", "change", "delete", "keep"]
 KINDS: tuple[tuple[str, str, bool], ...] = (
     ("apps/v1", "Deployment", True),
     ("v1", "Service", True),
+    ("v1", "ConfigMap", True),
     ("kueue.x-k8s.io/v1beta2", "LocalQueue", True),
     ("kueue.x-k8s.io/v1beta2", "ClusterQueue", False),
     ("kueue.x-k8s.io/v1beta2", "Cohort", False),

@@ -90,10 +90,12 @@ class Network(Declared):
 
 
 class Buckets(Declared):
-    """The two buckets of an installation."""
+    """The two buckets of an installation, and where they are."""
 
     dev: str = "dev"
     prod: str = "prod"
+    endpoint: str = Field(default="https://s3.us-east-1.amazonaws.com", pattern=r"https?://\S+", description="of the object store")
+    region: str = "us-east-1"
 
 
 class Limits(Declared):

@@ -7,6 +7,7 @@ from typing import Any
 
 from tiffin.compute.allotment import Allotment
 from tiffin.compute.platform_file import RUN_WORKERS, PlatformFile
+from tiffin.compute.render_instance import PLATFORM_LOCATION, STACK_SECRET
 from tiffin.compute.render_namespace import inside
 from tiffin.compute.render_network import CODE_LOCATION, CODE_PORT
 
@@ -31,11 +32,13 @@ def team_location(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]
         "image": one.image,
         "args": ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", str(CODE_PORT), "--module-name", one.module],  # noqa: S104 - in its own pod, behind the NetworkPolicy
         "env": [
+            # what Dagster takes the run workers' image from
             {"name": "DAGSTER_CURRENT_IMAGE", "value": one.image},
+            {"name": "TIFFIN_CLUSTER", "value": "in-cluster"},
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the one folder of the pod that can be written
         ],
         # addresses and keys of this team alone; the platform's operator writes it
-        "envFrom": [{"secretRef": {"name": "stack"}}],
+        "envFrom": [{"secretRef": {"name": STACK_SECRET}}],
         "ports": [{"name": "grpc", "containerPort": CODE_PORT, "protocol": "TCP"}],
         "readinessProbe": {
             "exec": {"command": ["dagster", "api", "grpc-health-check", "-p", str(CODE_PORT)]},
@@ -79,4 +82,5 @@ def workspace(found: Sequence[Allotment], platform: PlatformFile) -> dict[str, A
         }
         for one in found
     ]
-    return {"load_from": servers}
+    own = {"host": f"dagster-platform.{platform.prefix}{platform.namespace}.svc.{platform.cluster_domain}", "port": CODE_PORT}
+    return {"load_from": [*servers, {"grpc_server": {**own, "location_name": PLATFORM_LOCATION}}]}

@@ -40,7 +40,9 @@ PLATFORM: tuple[Rule, ...] = (
     (QUEUES, "workloads localqueues", "get list watch"),
     (QUEUES, "localqueues", "patch"),
 )
-"""Janitor, usage collector, budget."""
+"""Janitor and budget."""
+COLLECT: tuple[Rule, ...] = ((QUEUES, "workloads localqueues", "get list"),)
+"""The usage collector looks at the whole cohort: what is borrowed is only told right when everybody in it is seen."""
 DAGSTER_PARTS: dict[str, tuple[Rule, ...]] = {"dagster-daemon": DAEMON, "dagster-webserver": WEBSERVER, "dagster-platform": PLATFORM}
 
 DEVELOPER: tuple[Rule, ...] = (*SEE, ("batch", "jobs", "delete patch"), (QUEUES, "workloads", "patch"))
@@ -72,10 +74,17 @@ def team_rights(one: Allotment, platform: PlatformFile) -> list[dict[str, Any]]:
 
 def shared_rights(found: Sequence[Allotment], platform: PlatformFile) -> list[dict[str, Any]]:
     """What run workers, the daemon and the janitor may read of the whole cluster: queues, and nothing that holds data."""
-    home, name = platform.prefix + platform.namespace, f"{platform.prefix}{platform.name}-queues"
-    subjects = [subject("dagster-daemon", home), subject("dagster-platform", home)]
-    subjects += [subject("run-worker", one.namespace) for one in found]
-    role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules_of(JUDGE)}
+    home = platform.prefix + platform.namespace
+    asking = [subject("dagster-daemon", home), subject("dagster-platform", home), *(subject("run-worker", one.namespace) for one in found)]
+    return [
+        *granted_everywhere(platform, f"{platform.prefix}{platform.name}-queues", JUDGE, asking),
+        *granted_everywhere(platform, f"{platform.prefix}{platform.name}-usage", COLLECT, [subject("dagster-platform", home)]),
+    ]
+
+
+def granted_everywhere(platform: PlatformFile, name: str, rules: Sequence[Rule], subjects: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """A ClusterRole and who has it."""
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules_of(rules)}
     binding = {
         "apiVersion": f"{RBAC}/v1",
         "kind": "ClusterRoleBinding",

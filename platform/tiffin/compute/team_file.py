@@ -31,6 +31,7 @@ __all__ = [
 
 ALL = "all"
 """No limit of borrowing or lending but what the cohort has."""
+RESERVED = ("raw", "platform")
 GROUP = re.compile(r"(?!system:)[A-Za-z0-9][A-Za-z0-9:@._/ -]{0,127}")
 
 
@@ -186,6 +187,8 @@ class TeamFile(TeamSettings):
     @field_validator("team")
     @classmethod
     def name_is_safe(cls, team: str) -> str:
+        if team in RESERVED:
+            raise Invalid(f"no team may be called {team!r}", fix="it names the landed tables, or Dagster's own location: choose another")
         return check_name(team, what="team")
 
     @field_validator("image")

@@ -123,7 +123,7 @@ def test_only_teams_that_are_named_are_read() -> None:
     assert not may(eta, "s3:ListBucket", "house-dev", prefix="")
 
 
-NAMES = st.from_regex(r"[a-z][a-z0-9]{0,6}(_[a-z0-9]{1,4})?", fullmatch=True).filter(lambda name: name != "raw")
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,6}(_[a-z0-9]{1,4})?", fullmatch=True).filter(lambda name: name not in {"raw", "platform"})
 
 
 @given(one=NAMES, other=NAMES, table=NAMES, kind=st.sampled_from(get_args(RecordKind)))

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 
 from tests.team_files import ROOT, make_platform, make_team, named, of_kind, some_teams
-from tiffin.cli.teams_files import load, rendered, stale
+from tiffin.cli.teams_files import instance_text, load, rendered, stale
 from tiffin.compute.admission_tree import Tree
 from tiffin.compute.allotment import allot_all
 from tiffin.compute.apply import KINDS
@@ -131,10 +131,12 @@ def test_a_second_installation_shares_no_cluster_wide_name_with_the_first() -> N
 def test_dagster_finds_each_team_at_its_own_server() -> None:
     platform = make_platform()
     found = workspace(allot_all([make_team("last_mile"), NETWORK], platform), platform)["load_from"]
+    own = {"host": "dagster-platform.dagster.svc.cluster.local", "port": 4000, "location_name": "platform"}
 
     assert [entry["grpc_server"] for entry in found] == [
         {"host": "code-location.team-last-mile.svc.cluster.local", "port": 4000, "location_name": "last_mile"},
         {"host": "code-location.team-network.svc.cluster.local", "port": 4000, "location_name": "network"},
+        own,
     ]
 
 
@@ -203,7 +205,8 @@ def test_no_role_reads_secrets_and_no_subject_is_of_another_team(teams: list[Tea
             assert not words & FORBIDDEN
             assert not any(resource.partition("/")[0] in {"secrets", "configmaps", "serviceaccounts"} for resource in rule["resources"])
     for role in of_kind(items, "ClusterRole"):
-        assert all(rule["verbs"] == ["get", "list", "watch"] for rule in role["rules"])
+        assert all(set(rule["verbs"]) <= {"get", "list", "watch"} for rule in role["rules"])
+        assert {api for rule in role["rules"] for api in rule["apiGroups"]} == {"kueue.x-k8s.io"}
     for binding in of_kind(items, "RoleBinding"):
         home = binding["metadata"]["namespace"]
         for subject in binding["subjects"]:
@@ -227,3 +230,30 @@ def test_every_pod_that_is_rendered_passes_the_restricted_standard(name: str) ->
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert "value" not in str(container.get("envFrom"))
+
+
+def test_the_instance_is_one_that_the_launcher_takes_and_sends_each_team_home() -> None:
+    from dagster import Shape
+    from dagster._config import process_config
+
+    from tiffin.orchestration.kueue_launcher import KueueRunLauncher
+
+    teams, platform = load(ROOT / "deploy" / "platform.yaml", ROOT / "assets")
+    config = yaml.safe_load(instance_text(teams, platform))["run_launcher"]["config"]
+
+    # the class that reads it says what it takes; a key that it does not know is an error there
+    done = process_config(Shape(KueueRunLauncher.config_type()), config)
+
+    assert done.success, done.errors
+    assert config["namespaces"] == {"platform": "dagster", "eta": "team-eta", "fleet": "team-fleet", "network": "team-network"}
+
+
+def test_every_namespace_of_a_run_has_the_instance_and_no_secret_in_it() -> None:
+    teams, platform = load(ROOT / "deploy" / "platform.yaml", ROOT / "assets")
+    text = instance_text(teams, platform)
+    maps = of_kind(render_all(teams, platform, instance=text), "ConfigMap")
+
+    assert {item["metadata"]["namespace"] for item in maps} == {"team-eta", "team-fleet", "team-network"}
+    assert {item["data"]["dagster.yaml"] for item in maps} == {text}
+    database = yaml.safe_load(text)["storage"]["postgres"]["postgres_db"]
+    assert database["password"] == {"env": "DAGSTER_PG_PASSWORD"}

@@ -88,6 +88,13 @@ def test_a_team_name_that_kubernetes_cannot_take_is_refused_with_one_that_it_can
     assert caught.value.fix == "rename it to 'net_work'"
 
 
+@pytest.mark.parametrize("name", ["raw", "platform"])
+def test_a_name_that_opens_what_is_not_a_teams_is_refused(name: str) -> None:
+    """`raw` would own the landed tables, `platform` the bill."""
+    with pytest.raises(Invalid, match=f"no team may be called '{name}'"):
+        make_team(name)
+
+
 def test_amounts_have_one_spelling() -> None:
     team = make_team(quotas={"cpu": {"cpu": 2.5, "memory": "4096Mi"}})
 

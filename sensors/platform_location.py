@@ -1,0 +1,56 @@
+"""The platform's own code location on a cluster: the janitor, the usage collector and the daily bill.
+
+It reads its addresses and keys when it works, not when it is loaded. Prices come from `prices.yaml` in `TIFFIN_HOME`, which
+`tiffin teams render` writes from `deploy/platform.yaml`.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import yaml
+
+from resources.stack import object_store, stack_resources
+from sensors.janitor import janitor_sensor
+from tiffin.compute.kubernetes import KubernetesCluster
+from tiffin.compute.prices import Prices
+from tiffin.core.errors import NotFound
+from tiffin.core.settings import Settings
+from tiffin.orchestration.cost_assets import daily_cost, usage_sensor
+from tiffin.storage.objects import ObjectStore
+
+__all__ = ["definitions"]
+
+FIRST_DAY = date(2026, 1, 1)
+
+
+def prices() -> Prices:
+    """What the platform team asks, as it stands now.
+
+    Raises:
+        NotFound: nobody has put the file there.
+        Invalid: it is not one of prices.
+    """
+    path = Settings.from_environment().home / "prices.yaml"
+    if not path.exists():
+        raise NotFound(f"there is no {str(path)!r}", fix="mount the ConfigMap dagster-prices there (deploy/kubernetes/base/platform.yaml)")
+    return Prices.parse(yaml.safe_load(path.read_text()))
+
+
+def open_cluster() -> KubernetesCluster:
+    """The cluster that this location runs on."""
+    return KubernetesCluster.connect(Settings.from_environment().need("cluster"), agent="tiffin-usage")
+
+
+def open_store() -> ObjectStore:
+    """The dev bucket, where usage records are kept."""
+    return object_store(Settings.from_environment(), "dev")
+
+
+definitions = dg.Definitions(
+    assets=[daily_cost(prices, first_day=FIRST_DAY)],
+    sensors=[janitor_sensor(), usage_sensor(open_cluster, open_store)],
+    resources=stack_resources(),
+    executor=dg.in_process_executor,
+)
