@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from tests.unit.compute.test_usage import NOON, Life
 from tiffin.compute.cost import bill_of
+from tiffin.compute.cost_month import spent_this_month
 from tiffin.compute.prices import Prices
 from tiffin.compute.usage import SECOND_US, Who, day_of
 from tiffin.compute.usage_collect import Memory, collect, who_of
@@ -165,3 +168,14 @@ def test_a_remote_job_is_paid_once_on_the_day_on_which_it_ended() -> None:
 
 def test_days_between_are_both_included() -> None:
     assert days_between(from_us(0).date(), from_us(86_400 * SECOND_US).date()) == ["1970-01-01", "1970-01-02"]
+
+
+def test_a_month_so_far_is_this_months_alone(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for second in (NOON + 1, NOON + 300):
+        tick(store, seen(second), now_us=second * SECOND_US)
+    now = from_us((NOON + 400) * SECOND_US)
+    prices = Prices(flavors={"spot": {"cpu": "3.6"}})
+
+    assert spent_this_month(store, prices, now=now) == {"network": Decimal("0.18")}
+    assert spent_this_month(store, prices, now=now + timedelta(days=40)) == {}
