@@ -10,11 +10,14 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,16 @@ import dagster as dg
 import kubernetes.client
 import yaml
 from dagster._core.events import DagsterEvent, StepSuccessData
+from dagster._core.execution.api import execute_run
 from kubernetes.config import new_client_from_config
 
+from sensors.janitor import clean_up
 from tests.cluster_case import Cluster, TeamsSpace
-from tests.kueue_case import make_instance
+from tests.kueue_case import PYTHONPATH, ROOT, make_instance
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.spec import Compute
+from tiffin.core.settings import inherited_environment
+from tiffin.orchestration.janitor import Patience
 from tiffin.orchestration.kueue_executor import kueue_job_executor
 from tiffin.orchestration.kueue_tags import compute_tags
 
@@ -283,6 +290,35 @@ def measure_refusal(space: TeamsSpace, instance: dg.DagsterInstance) -> tuple[fl
     return seconds, str(failed.message if error is None else error.message)
 
 
+def abandon(cluster: Cluster, space: TeamsSpace, instance: dg.DagsterInstance, folder: Path, *, jobs: int = 20) -> int:
+    """A run worker that is killed while its steps are queued, and a janitor that comes by; returns how many Jobs it found."""
+    namespace = space.namespace["a"]
+    hold = {"spec": {"stopPolicy": "Hold"}}
+    cluster.kubectl("patch", "localqueue", "backfill", "-n", namespace, "--type=merge", "-p", json.dumps(hold))
+    config = run_config(space, window=STEPS)
+    (folder / "abandoned.json").write_text(json.dumps(config))
+    environ = {**inherited_environment(), "DAGSTER_HOME": str(folder / "home"), "PYTHONPATH": PYTHONPATH}
+    command = [sys.executable, "-m", "bench.kueue_submit", str(folder / "abandoned.json")]
+    worker = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    run_id = worker.stdout.readline().strip()
+
+    def queued() -> list[dict[str, Any]]:
+        return cluster.items("jobs", "-n", namespace, "-l", f"dagster/run-id={run_id}")
+
+    try:
+        cluster.until("steps of the run are queued", lambda: len(queued()) >= jobs)
+    finally:
+        worker.kill()
+        worker.wait()
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    instance.report_run_failed(run, "its worker was killed")
+    swept = clean_up(instance, patience=Patience(over=timedelta(0)))
+    cluster.until("the janitor's deletions are done", lambda: not [one for one in queued() if not one["metadata"].get("deletionTimestamp")])
+    return len(swept.delete)
+
+
 def orphaned(cluster: Cluster, namespaces: list[str], instance: dg.DagsterInstance) -> list[str]:
     """Jobs that go on although their run is over."""
     found = []
@@ -294,3 +330,21 @@ def orphaned(cluster: Cluster, namespaces: list[str], instance: dg.DagsterInstan
             if not ended and (run is None or run.is_finished):
                 found.append(job["metadata"]["name"])
     return found
+
+
+def main(path: str) -> None:
+    """A run worker in a process of its own, to be killed."""
+    with dg.DagsterInstance.get() as instance:
+        job = dg.reconstructable(many)
+        made = instance.create_run_for_job(
+            job.get_definition(),
+            run_config=json.loads(Path(path).read_text()),
+            tags={"dagster/backfill": "bench"},
+            job_code_origin=job.get_python_origin(),
+        )
+        print(made.run_id, flush=True)
+        execute_run(job, made, instance)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
