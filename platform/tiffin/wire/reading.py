@@ -55,9 +55,16 @@ class Bits:
         return cls(tuple(places), at + first, at + last, numbers // 8 - first, masks)
 
     def read(self, head: Bytes) -> tuple[Bytes, Bytes]:
-        """`(bits, rows)` zero where the bit is not set, and `(bits, 1)` not zero where any row's is set."""
+        """`(bits, rows)` zero where the bit is not set, and the bytes that hold them, `(bytes, rows)`."""
         raw = np.ascontiguousarray(head[:, self.at : self.last].T)
-        return raw[self.byte] & self.bit, np.bitwise_or.reduce(raw, axis=1)[self.byte, None] & self.bit
+        found = raw.take(self.byte, axis=0)
+        found &= self.bit
+        return found, raw
+
+    def some(self, raw: Bytes) -> list[int]:
+        """For each bit: not zero where any row's is set."""
+        found: list[int] = (np.bitwise_or.reduce(raw, axis=1).take(self.byte) & self.bit[:, 0]).tolist()
+        return found
 
 
 @lru_cache(maxsize=1)
@@ -212,9 +219,9 @@ def read_fixed(
     """
     valid: list[Mask | None] = [present] * len(plan.slots)
     if plan.nulls.places:
-        unset, some = plan.nulls.read(head)
+        unset, raw = plan.nulls.read(head)
         masks = unset == 0
-        for at, (place, null) in enumerate(zip(plan.nulls.places, some[:, 0].tolist(), strict=True)):
+        for at, (place, null) in enumerate(zip(plan.nulls.places, plan.nulls.some(raw), strict=True)):
             valid[place] = masks[at] if null else None
     found: list[Values | Ragged | None] = [None] * len(plan.slots)
     if plan.bools.places:

@@ -30,6 +30,12 @@ class Column:
     nullable: bool = True
 
 
+@lru_cache(maxsize=1024)
+def shared(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The first of all equal ones."""
+    return columns
+
+
 @dataclass(frozen=True, slots=True)
 class RowSchema:
     """The layout of a view's packed rows under one schema number.
@@ -49,6 +55,8 @@ class RowSchema:
     hashed: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # equal schemas share their columns: comparing them, as each of those six looks does, then costs a glance
+        object.__setattr__(self, "columns", shared(tuple(self.columns)))
         object.__setattr__(self, "hashed", hash((self.number, self.columns, self.unit_us, self.epoch_us)))
         if not 1 <= self.number <= 255:
             raise Invalid(f"schema number {self.number} is outside 1..255", fix="start a new view name after 255 schemas")
