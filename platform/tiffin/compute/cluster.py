@@ -40,8 +40,8 @@ class Seen:
 class Watched(Protocol):
     """One live picture of some namespaces, for every step in them; costs no request per look. Safe from any thread."""
 
-    def see(self, namespace: str, name: str, *, uid: str | None = None) -> Seen:
-        """The objects of the Job of that name; of another uid's Job nothing is told but that ours is gone."""
+    def see(self, namespace: str, name: str) -> Seen:
+        """The objects of the Job of that name; whether it is the one that was handed in, its uid tells."""
         ...
 
     def subscribe(self, callback: Callable[[str, str], None]) -> Callable[[], None]:

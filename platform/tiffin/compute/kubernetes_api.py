@@ -168,11 +168,12 @@ class Api:
         with self.lock:
             return sum(self.counted.values())
 
-    def pages(self, path: str, *, query: Query = (), limit: int = 500) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, *, query: Query = (), limit: int = 500, patience_s: float | None = None) -> Iterator[dict[str, Any]]:
         """A list, page by page, all of one moment."""
         more = ""
         while True:
-            page = self.call("GET", path, query=[*query, ("limit", str(limit)), *([("continue", more)] if more else [])])
+            going_on = [("continue", more)] if more else []
+            page = self.call("GET", path, query=[*query, ("limit", str(limit)), *going_on], patience_s=patience_s)
             yield page
             more = (page.get("metadata") or {}).get("continue") or ""
             if not more:

@@ -31,6 +31,7 @@ Stream = tuple[str, str]
 
 WATCH_S = 300  # then the server ends a watch by itself
 SILENT_S = 150.0  # bookmarks come every minute: a connection without one is dead
+LASTED_S, LONGEST_S = 1.0, 2.0
 
 
 class Watching:
@@ -52,7 +53,7 @@ class Watching:
         for thread in self.threads:
             thread.start()
 
-    def see(self, namespace: str, name: str, *, uid: str | None = None) -> Seen:
+    def see(self, namespace: str, name: str) -> Seen:
         return self.picture.see(namespace, name)
 
     def subscribe(self, callback: Callable[[str, str], None]) -> Callable[[], None]:
@@ -81,11 +82,11 @@ class Watching:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def relist(self, stream: Stream) -> str:
+    def relist(self, stream: Stream, *, patience_s: float | None = None) -> str:
         """The whole of one kind, at one moment; returns that moment's version."""
         items: list[Objects] = []
         version = ""
-        for page in self.api.pages(self.paths[stream], query=[("labelSelector", self.selector)]):
+        for page in self.api.pages(self.paths[stream], query=[("labelSelector", self.selector)], patience_s=patience_s):
             items += page["items"]
             version = page["metadata"]["resourceVersion"]
         self.picture.replace(stream, items, version)
@@ -93,24 +94,20 @@ class Watching:
 
     def follow(self, stream: Stream, version: str) -> None:
         """One thread's life: watch, go on, begin again."""
-        broken = 0
+        hurried = 0
         while not self.stopping.is_set():
+            began = self.api.monotonic()
             try:
-                version = version or self.relist(stream)
-                began = self.api.monotonic()
+                # patience is this loop's: it must end when it is told to, and be back soon after the server is
+                version = version or self.relist(stream, patience_s=0)
                 version = self.watch(stream, version)
-                broken = 0
-                if self.api.monotonic() - began < 1:  # a busy server ends it at once: do not ask in a circle
-                    self.stopping.wait(1)
             except (PlatformError, urllib3.exceptions.HTTPError, ValueError, OSError) as err:
-                if self.stopping.is_set():
-                    return
                 self.picture.stale(stream)
                 version = ""
-                if not isinstance(err, Expired):
-                    logger.info("watch broken", extra={"stream": "/".join(stream), "error": str(err)[:200]})
-                    self.stopping.wait(self.api.pause(broken, None))
-                    broken += 1
+                logger.info("watch broken", extra={"stream": "/".join(stream), "error": str(err)[:200]})
+            hurried = hurried + 1 if self.api.monotonic() - began < LASTED_S else 0
+            if hurried > 1:  # what ends at once is not asked for in a circle
+                self.stopping.wait(min(LONGEST_S, self.api.pause(hurried, None)))
 
     def watch(self, stream: Stream, version: str) -> str:
         """One watch, until the server ends it; returns where to go on. Raises when it breaks."""
