@@ -17,7 +17,9 @@ from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.prices import Prices
 from tiffin.core.errors import NotFound
 from tiffin.core.settings import Settings
+from tiffin.manifests.signing import Verifier
 from tiffin.orchestration.cost_assets import daily_cost, usage_sensor
+from tiffin.orchestration.cost_measure import measure_online
 from tiffin.storage.objects import ObjectStore
 
 __all__ = ["definitions"]
@@ -48,9 +50,15 @@ def open_store() -> ObjectStore:
     return object_store(Settings.from_environment(), "dev")
 
 
+def open_prod() -> tuple[ObjectStore, Verifier]:
+    """The prod bucket, to read which editions are online."""
+    settings = Settings.from_environment()
+    return object_store(settings, "prod_read"), Verifier(settings.need("signing_public_key"))
+
+
 definitions = dg.Definitions(
     assets=[daily_cost(prices, first_day=FIRST_DAY)],
-    sensors=[janitor_sensor(), usage_sensor(open_cluster, open_store)],
+    sensors=[janitor_sensor(), usage_sensor(open_cluster, open_store, measure=measure_online(open_prod))],
     resources=stack_resources(),
     executor=dg.in_process_executor,
 )
