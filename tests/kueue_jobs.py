@@ -85,8 +85,8 @@ def one_impatient() -> None:
 
 
 @dg.job(executor_def=team_executor)
-def three_at_once() -> None:
-    for name in ("first", "second", "third"):
+def two_at_once() -> None:
+    for name in ("first", "second"):
         hello.alias(name)()
 
 

@@ -18,7 +18,7 @@ from tests import kueue_jobs
 from tests.cluster_case import Cluster, TeamsSpace, teams_space
 from tests.kueue_case import engine_metadata, failure_of, kinds, make_instance, messages, run_job, starts
 
-TEAMS = ("plain", "huge", "dies", "sigterm", "sigkill")
+TEAMS = ("plain", "huge", "dies", "sigterm", "sigkill", "window", "impatient")
 PROD, BACKFILL = {"dagster/sensor_name": "a sensor"}, {"dagster/backfill": "abc"}
 
 
@@ -32,6 +32,8 @@ class Stories:
     pool: ThreadPoolExecutor
     instances: dict[str, dg.DagsterInstance]
     runs: dict[str, Future[Any]] = field(default_factory=dict)
+    handed_in: int = 0
+    """Jobs of the run whose window holds one, while nothing is admitted."""
 
     def instance(self, team: str) -> dg.DagsterInstance:
         return self.instances[team]
@@ -90,6 +92,23 @@ class Stories:
         self.open(f"{team}.go")
         self.open(f"{team} preemptor.go")
 
+    def wait_for_room(self, team: str) -> None:
+        """Two steps and no quota: one is queued, the other is held back; then there is room."""
+        self.block(team)
+        self.start(team, kueue_jobs.two_at_once, admission_window=1)
+        run_id, instance = self.run_id(team), self.instance(team)
+        wanted = ("held back", "queued in queue")
+        self.cluster.until("both wait", lambda: all(any(one in words for words in messages(instance, run_id)) for one in wanted))
+        self.handed_in = len(self.jobs(team)) - 1
+        self.unblock(team)
+
+    def lose_patience(self, team: str) -> None:
+        """A step that does not want to wait for long, and no quota."""
+        self.block(team)
+        self.start(team, kueue_jobs.one_impatient)
+        self.result(team)
+        self.cluster.until("its Job is gone", lambda: len(self.jobs(team)) == 1)
+
 
 @pytest.fixture(scope="module")
 def stories(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stories]:
@@ -106,6 +125,8 @@ def stories(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             lambda: told.start("dies", kueue_jobs.one_that_dies),
             lambda: told.preempt("sigterm", kueue_jobs.one_gated),
             lambda: told.preempt("sigkill", kueue_jobs.one_gated_without_grace),
+            lambda: told.wait_for_room("window"),
+            lambda: told.lose_patience("impatient"),
         ]
         done = [pool.submit(one) for one in tellers]
         for one in done:
@@ -174,3 +195,28 @@ def test_a_polite_preemption_is_told_by_the_pod_itself(stories: Stories) -> None
     result, instance = stories.result("sigterm"), stories.instance("sigterm")
 
     assert any(words.startswith("Preempted: the pod was asked to go") for words in messages(instance, result.run_id))
+
+
+def test_a_queued_step_says_where_and_why_and_is_no_failure(stories: Stories) -> None:
+    result, instance = stories.result("window"), stories.instance("window")
+
+    said = next(words for words in messages(instance, result.run_id) if "queued in queue" in words)
+    assert result.success
+    assert said.startswith("Kueue: queued in queue default")
+    assert "position 1" in said
+    assert f"waits for 1 more of cpu in flavor {stories.space.flavor}" in said
+
+
+def test_the_admission_window_holds_back_what_would_only_wait(stories: Stories) -> None:
+    result, instance = stories.result("window"), stories.instance("window")
+
+    assert stories.handed_in == 1
+    assert kinds(instance, result.run_id).count("STEP_SUCCESS") == 2
+
+
+def test_a_step_that_waits_longer_than_it_wanted_fails_and_leaves_no_job(stories: Stories) -> None:
+    result, instance = stories.result("impatient"), stories.instance("impatient")
+
+    assert not result.success
+    assert "longer than its max_queue of 2 s" in failure_of(instance, result.run_id)
+    assert [job["metadata"]["name"] for job in stories.jobs("impatient")] == ["blocker"]

@@ -51,6 +51,7 @@ OURS = {
     "start_timeout": Field(
         IntSource, is_required=False, default_value=900, description="Seconds from a step's admission until its pod must run."
     ),
+    "gang_host": Field(Noneable(StringSource), is_required=False, description="Where a gang's first pod is reached; null: its DNS name."),
     "pod_security": Field(StringSource, is_required=False, default_value="restricted", description="restricted, or none."),
 }
 
@@ -150,6 +151,7 @@ def build_executor(instance: DagsterInstance, config: Mapping[str, Any]) -> Kueu
         priority=config.get("priority"),
         window=int(config.get("admission_window", 100)),
         limits=replace(Limits(), start=timedelta(seconds=int(config.get("start_timeout", 900)))),
+        gang_host=config.get("gang_host"),
         pod_security=security_of(str(config.get("pod_security", "restricted"))),
     )
     handler = KueueStepHandler(

@@ -22,6 +22,7 @@ from dagster_k8s.executor import K8sStepHandler
 from dagster_k8s.launcher import K8sRunLauncher
 
 from tiffin.compute.cluster import Seen
+from tiffin.compute.gang import MEMBER_TAG, as_gang
 from tiffin.compute.job import step_config
 from tiffin.compute.job_check import check_job, check_user_config
 from tiffin.compute.kubernetes import KubernetesCluster
@@ -174,6 +175,10 @@ class KueueStepHandler(K8sStepHandler):
         body["metadata"]["namespace"] = namespace
         container = body["spec"]["template"]["spec"]["containers"][0]
         container["args"] = step_command(container["args"])
+        if asked.compute.parallelism > 1:
+            # only the first pod runs the step; the others run the function that the asset names
+            member = context.step_tags[self._get_step_key(context)].get(MEMBER_TAG)
+            body = as_gang(body, asked.compute.parallelism, member=member, host=self.rules.gang_host)
         if self.rules.pod_security != "none":
             check_job(body, namespace=namespace)
         step_key = self._get_step_key(context)

@@ -35,6 +35,8 @@ class StepRules:
     window: int = 100
     limits: Limits = field(default_factory=Limits)
     pod_security: PodSecurity = "restricted"
+    gang_host: str | None = None
+    """Where the first pod of a gang is reached; None: by its DNS name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from tiffin.compute.fence import Attempt, take
 from tiffin.core.errors import Conflict, PlatformError
 from tiffin.core.settings import Settings, with_variables
 from tiffin.engines.remote_keep import cancel_kept
+from tiffin.orchestration.gang_entry import run_beside
 from tiffin.orchestration.kueue_attempts import Asked, Next, asked_for, history_of, what_next
 from tiffin.storage.layout import checkpoint_prefix
 from tiffin.storage.objects import ObjectStore
@@ -56,6 +57,9 @@ PR_SET_PDEATHSIG = 1
 @click.option("packed", "--compressed-input-json", envvar="DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS", required=True)
 def main(packed: str) -> None:
     """Run one step of one run; the argument is the one of `dagster api execute_step`."""
+    beside = run_beside(Settings.from_environment())
+    if beside is not None:  # of a gang only the first pod runs the step
+        sys.exit(beside)
     args = deserialize_value(zlib.decompress(base64.b64decode(packed.encode())).decode(), ExecuteStepArgs)
     sys.exit(watch_over(args))
 
