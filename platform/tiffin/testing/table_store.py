@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from tiffin.core.errors import Conflict, Invalid, NotFound, PlatformError
 from tiffin.storage.content import content_digest
+from tiffin.storage.fencing import overtaken
 from tiffin.storage.tables import TableStore
 from tiffin.testing.object_store import expect, expect_error
 
@@ -212,6 +215,48 @@ def who_began_before_there_was_a_table_does_not_overwrite(store: TableStore, ref
     expect(lost.context.get("winner") == "winner", f"the winner is not named: {lost.context}")
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """One attempt at a step; `newest` is what the record of the fence says."""
+
+    number: int
+    newest: int
+    step: str = "run/step"
+
+    def check(self, doing: str) -> None:
+        """See `Fence.check`."""
+        if self.newest > self.number:
+            raise overtaken(doing, self, self.newest)
+
+
+def an_overtaken_attempt_is_refused(store: TableStore, ref: str) -> None:
+    day: dict[str, Any] = {"partitions": DAYS[:1], "attempt": "run"}
+    store.replace(ref, rows_of_day(DAYS[0], [0]), partitions=DAYS[:1], attempt="another run")
+    started = expect_error(
+        Conflict, lambda: store.replace(ref, rows_of_day(DAYS[0], [1]), **day, fence=Numbered(1, 2)), "an attempt after a newer one started"
+    )
+    expect(started.context.get("attempt") == 2, f"the newer attempt is not named: {started.context}")
+    store.replace(ref, rows_of_day(DAYS[0], [2]), **day, fence=Numbered(2, 2))
+    # its own look was before the newer one's start: what the table shows must be enough
+    late = expect_error(
+        Conflict,
+        lambda: store.replace(ref, rows_of_day(DAYS[0], [1]), **day, fence=Numbered(1, 1)),
+        "an attempt after a newer one committed",
+    )
+    expect(late.context.get("attempt") == 2, f"the newer attempt is not named: {late.context}")
+    other = Numbered(1, 1, step="run/another step")
+    store.replace(ref, rows_of_day(DAYS[1], [3]), partitions=DAYS[1:2], attempt="run", fence=other)
+    expect(values_of(store, ref) == {DAYS[0]: [2], DAYS[1]: [3]}, "an overtaken attempt committed, or another step's was refused")
+
+
+def a_newer_attempt_takes_over_what_stands(store: TableStore, ref: str) -> None:
+    day: dict[str, Any] = {"partitions": DAYS[:1], "attempt": "run"}
+    first = store.replace(ref, rows_of_day(DAYS[0], [1]), **day, fence=Numbered(1, 1))
+    second = store.replace(ref, rows_of_day(DAYS[0], [2]), **day, since=-1, fence=Numbered(2, 2))
+    expect((second.version, second.changed, second.digests) == (first.version, (), first.digests), f"a second commit of one run: {second}")
+    expect(values_of(store, ref) == {DAYS[0]: [1]}, "a second commit of one run")
+
+
 def contents_change_with_the_content(store: TableStore, ref: str) -> None:
     expect_error(NotFound, lambda: store.contents(ref), "the contents of a table that nobody made")
     first = store.replace(ref, together({DAYS[0]: [0], DAYS[1]: [0]}), partitions=DAYS)
@@ -238,6 +283,8 @@ CASES: dict[str, Case] = {
     "writers of one partition never mix": writers_of_one_partition_never_mix,
     "who began earlier does not overwrite": who_began_earlier_does_not_overwrite,
     "who began before there was a table does not overwrite": who_began_before_there_was_a_table_does_not_overwrite,
+    "an overtaken attempt is refused": an_overtaken_attempt_is_refused,
+    "a newer attempt takes over what stands": a_newer_attempt_takes_over_what_stands,
     "contents change with the content": contents_change_with_the_content,
 }
 
