@@ -110,9 +110,11 @@ EXPECTED = {
     "dagster-daemon": QUEUES
     | spelled(
         "get list watch: batch/jobs batch/jobs/status /pods /pods/log /events kueue.x-k8s.io/workloads kueue.x-k8s.io/localqueues",
-        "create delete: batch/jobs",
+        "create delete deletecollection: batch/jobs",
     ),
-    "dagster-webserver": spelled("get list: batch/jobs batch/jobs/status /pods", "delete: batch/jobs"),
+    "dagster-webserver": spelled(
+        "get list: batch/jobs batch/jobs/status /pods kueue.x-k8s.io/workloads", "delete deletecollection: batch/jobs"
+    ),
     "dagster-platform": QUEUES
     | spelled(
         "get list watch: batch/jobs kueue.x-k8s.io/workloads kueue.x-k8s.io/localqueues",

@@ -29,12 +29,17 @@ JUDGE: tuple[Rule, ...] = ((QUEUES, "clusterqueues cohorts resourceflavors workl
 RUN_WORKER: tuple[Rule, ...] = (*SEE, ("batch", "jobs", "create delete patch"), (QUEUES, "workloads", "patch"))
 DAEMON: tuple[Rule, ...] = (
     ("batch", "jobs jobs/status", "get list watch"),
-    ("batch", "jobs", "create delete"),
+    ("batch", "jobs", "create delete deletecollection"),
     ("", "pods pods/log events", "get list watch"),
     (QUEUES, "workloads localqueues", "get list watch"),
 )
-WEBSERVER: tuple[Rule, ...] = (("batch", "jobs jobs/status", "get list"), ("batch", "jobs", "delete"), ("", "pods", "get list"))
-"""It stops runs; the launcher does that in the webserver's process."""
+WEBSERVER: tuple[Rule, ...] = (
+    ("batch", "jobs jobs/status", "get list"),
+    ("batch", "jobs", "delete deletecollection"),
+    ("", "pods", "get list"),
+    (QUEUES, "workloads", "get list"),
+)
+"""It stops runs; the launcher does that in the webserver's process, and ends the steps of a run whose worker is gone."""
 PLATFORM: tuple[Rule, ...] = (
     ("batch", "jobs", "get list watch delete"),
     (QUEUES, "workloads localqueues", "get list watch"),
