@@ -238,12 +238,13 @@ def active(cluster: Cluster, queue: str) -> bool:
 @contextmanager
 def own_cluster(folder: Path, wishes: Wishes | None = None) -> Iterator[Cluster]:
     """A cluster that ends with the block, and leaves no process and no file."""
-    programs = build(Settings.from_environment({}).cache, say=print)
+    programs = build(Settings.from_environment({}).cache, kubelet=wishes is not None and wishes.nodes == "kubelet", say=print)
     try:
         home = devcluster.up(folder, programs, wishes, say=print)
         yield Cluster(home.kubeconfig, programs / "kubectl", home)
     finally:
-        devcluster.down(folder, say=print)
+        if folder.exists():
+            devcluster.down(folder, say=print)
 
 
 def users_cluster(kubeconfig: Path) -> Cluster:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.devcluster.containers import unpack
 from deploy.devcluster.golang import Go, find_go
 from tiffin.core.errors import Invalid, NotReady
 
@@ -90,25 +91,31 @@ def build(cache: Path, *, kubelet: bool = False, say: Callable[[str], None]) -> 
 
     Args:
         cache: the user's cache folder (`Settings.cache`).
-        kubelet: also the one program that only real nodes need.
+        kubelet: also what only a node with real containers needs.
     """
-    try:
-        found = built(cache)
-    except NotReady:
-        pass  # the usual reason to be here
-    else:
-        if not kubelet or (found / KUBELET.name).exists():
-            return found
     home = cache / "devcluster"
     home.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = built(cache)
+    except NotReady:
+        folder = None  # the usual reason to be here
+    if folder is not None and not (kubelet and lacks_containers(folder)):
+        return folder
     go = find_go(home, say=say)
-    folder = home / build_key(go.version)
     with one_builder(home, say):
-        if not (folder / "built.json").exists():
-            fill(folder, go, say)
-        if kubelet and not (folder / KUBELET.name).exists():
+        if folder is None:
+            folder = home / build_key(go.version)
+            if not (folder / "built.json").exists():
+                fill(folder, go, say)
+        if kubelet and lacks_containers(folder):
             compile_one(go, KUBELET, folder, say)
+            unpack(folder / "containers")
     return folder
+
+
+def lacks_containers(folder: Path) -> bool:
+    """Whether what only a node with real containers needs is missing."""
+    return not ((folder / KUBELET.name).exists() and (folder / "containers").exists())
 
 
 def built(cache: Path) -> Path:

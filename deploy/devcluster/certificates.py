@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["SERVICE_IP", "make_certificates"]
+__all__ = ["KUBELET_IP", "SERVICE_IP", "make_certificates", "write"]
 
 LIFETIME = timedelta(days=3650)
 # the first address of the service range: what the name `kubernetes` means inside a cluster
 SERVICE_IP = "10.255.0.1"
+# of a node with real containers, on a bridge without a way out
+KUBELET_IP = "10.88.77.1"
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -37,6 +39,7 @@ def make_certificates(folder: Path) -> None:
         names=[*here, "kubernetes", "kubernetes.default", "kubernetes.default.svc", SERVICE_IP],
     )
     signed(folder, "node", cluster, "node", names=here)
+    signed(folder, "kubelet", cluster, "system:node:kubelet-0", group="system:nodes", names=["kubelet-0", KUBELET_IP])
     signed(folder, "admin", cluster, "admin", group="system:masters")
     signed(folder, "kube-controller-manager", cluster, "system:kube-controller-manager")
     signed(folder, "kube-scheduler", cluster, "system:kube-scheduler")

@@ -8,16 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.devcluster import control_plane
-from deploy.devcluster.certificates import make_certificates, write
+from deploy.devcluster import control_plane, kubelet_node
+from deploy.devcluster.certificates import SERVICE_IP, make_certificates, write
+from deploy.devcluster.containers import ctr
 from deploy.devcluster.home import Home, Recorded, Wishes
 from deploy.devcluster.kueue import configuration, kueue, local_installation, visibility_possible
 from deploy.devcluster.node_processes import end_leftovers
-from deploy.devcluster.probes import probes
+from deploy.devcluster.probes import Probe, probes
 from tiffin.core.errors import Invalid, NotReady, nearest
 from tiffin.core.settings import inherited_environment
 from tiffin.embedded.processes import Process, alive, rotate, spawn, stop, tail, wait_until
@@ -26,7 +27,9 @@ __all__ = ["PARTS", "down", "kill", "kubectl", "status", "up"]
 
 ROOT = Path(__file__).parents[2]
 # in the order of starting; ended in the opposite order
-PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kueue", "certificate-sync", "node")
+CONTROL = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kueue", "certificate-sync")
+NODES = {"process": ("node",), "kubelet": ("containerd", "kubelet", "forward"), "none": ()}
+PARTS = (*CONTROL, *NODES["process"], *NODES["kubelet"])
 # on two busy cores the API server was seen to need 40 s
 PATIENCE_S = 180.0
 FLAVOR = """apiVersion: kueue.x-k8s.io/v1beta2
@@ -56,6 +59,9 @@ def commands(home: Home, recorded: Recorded) -> dict[str, Command]:
         "kueue": Command(kueue(programs, home, visibility=visibility_possible())),
         "certificate-sync": Command(module("certificate_sync", home), ours=True),
         "node": Command(module("node_agent", home), ours=True),
+        "containerd": Command(kubelet_node.containerd(home)),
+        "kubelet": Command(kubelet_node.kubelet(home, recorded.processes["containerd"].pid if "containerd" in recorded.processes else 0)),
+        "forward": Command([sys.executable, "-m", "deploy.devcluster.forward", SERVICE_IP, "443", str(ports["api"])], ours=True),
     }
 
 
@@ -76,6 +82,8 @@ def up(folder: Path, programs: Path, wishes: Wishes | None = None, *, say: Say) 
     home = Home(folder.resolve())
     with home.locked():
         recorded = home.begin(programs, wishes or Wishes())
+        if recorded.wishes.nodes == "kubelet":
+            kubelet_node.check()
         make_certificates(home.pki)
         home.pods.mkdir(exist_ok=True)
         home.write_kubeconfig(home.kubeconfig, "admin", recorded.ports["api"])
@@ -83,17 +91,42 @@ def up(folder: Path, programs: Path, wishes: Wishes | None = None, *, say: Say) 
             home.write_kubeconfig(home.folder / f"{name}.kubeconfig", name, recorded.ports["api"])
         write(home.folder / "kueue-config.yaml", configuration(home, recorded.ports, recorded.wishes).encode())
         asked = probes(home, recorded.ports)
-        wanted = [name for name in PARTS if name != "node" or recorded.wishes.nodes == "process"]
+        nodes = NODES[recorded.wishes.nodes]
         # etcd, then who needs it; the rest start side by side and are waited for together
-        for group in (["etcd"], ["kube-apiserver"], [name for name in wanted if name not in ("etcd", "kube-apiserver")]):
+        for group in (["etcd"], ["kube-apiserver"], list(CONTROL[2:])):
             if group[0] not in ("etcd", "kube-apiserver"):
                 recorded = install_kueue(home, recorded, say)
             for name in group:
                 recorded = ensure(home, recorded, name, say)
             for name in group:
                 answer(home, recorded, name, asked[name], say)
+        recorded = bring_nodes(home, recorded, nodes, asked, say)
         settle(home, recorded)
         return home
+
+
+def bring_nodes(home: Home, recorded: Recorded, nodes: Sequence[str], asked: Mapping[str, Probe], say: Say) -> Recorded:
+    """Start what pods run on, one after the other: each needs the one before."""
+    if "kubelet" in nodes:
+        kubelet_node.prepare(home, recorded.ports, Path(recorded.programs))
+        engine, worker = recorded.processes.get("containerd"), recorded.processes.get("kubelet")
+        if worker is not None and engine is not None and not alive(engine):
+            stop(worker, grace_s=1.0)  # it lives in a mount namespace that the next containerd does not share
+    for name in nodes:
+        recorded = ensure(home, recorded, name, say)
+        answer(home, recorded, name, asked[name], say)
+        if name == "containerd":
+            for image in ("pause", "busybox"):
+                ctr(engine_of(recorded), kubelet_node.socket_of(home), "images", "import", str(engine_of(recorded) / f"{image}.tar"))
+    if "kubelet" in nodes:
+        # admission marks every new node as not ready, and the controller that would take it back does not run
+        kubectl(home, "patch", "node", kubelet_node.KUBELET_NODE, "--type=merge", "--patch", '{"spec": {"taints": null}}')
+    return recorded
+
+
+def engine_of(recorded: Recorded) -> Path:
+    """The unpacked container engine."""
+    return Path(recorded.programs) / "containers"
 
 
 def ensure(home: Home, recorded: Recorded, name: str, say: Say) -> Recorded:
@@ -214,11 +247,18 @@ def down(folder: Path, *, say: Say) -> None:
     home = Home(folder.resolve())
     with home.locked():
         recorded = home.read()
+        if recorded.wishes.nodes == "kubelet":
+            # first who would start them again, last who can end them
+            if (worker := recorded.processes.get("kubelet")) is not None:
+                stop(worker, grace_s=2.0)
+            kubelet_node.stop_containers(home, Path(recorded.programs))
         for name in reversed(PARTS):
             process = recorded.processes.get(name)
             if process is not None:
                 # a control plane that is thrown away need not end its connections one by one
                 stop(process, grace_s=10.0 if name == "node" else 2.0)
         end_leftovers(home.pods)
+        if recorded.wishes.nodes == "kubelet":
+            kubelet_node.clean(home)
         shutil.rmtree(home.folder)
         say(f"{home.folder} is gone")

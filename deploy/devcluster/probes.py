@@ -9,7 +9,11 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deploy.devcluster.certificates import KUBELET_IP, SERVICE_IP
+from deploy.devcluster.containers import ctr
 from deploy.devcluster.home import Home
+from deploy.devcluster.kubelet_node import socket_of
+from tiffin.core.errors import NotReady
 
 __all__ = ["Probe", "probes"]
 
@@ -40,6 +44,15 @@ def anybody() -> ssl.SSLContext:
     return context
 
 
+def engine_answers(home: Home) -> bool:
+    """Whether containerd says its version."""
+    try:
+        ctr(Path(home.read().programs) / "containers", socket_of(home), "version")
+    except NotReady:
+        return False
+    return True
+
+
 def probes(home: Home, ports: Mapping[str, int]) -> dict[str, Probe]:
     """One question per part; asked only once the certificates exist."""
 
@@ -53,5 +66,8 @@ def probes(home: Home, ports: Mapping[str, int]) -> dict[str, Probe]:
         "kube-scheduler": lambda: answers(at("scheduler", "/healthz"), anybody()),
         "kueue": lambda: answers(at("health", "/readyz", "http")),
         "certificate-sync": lambda: (home.webhook_certificates / "tls.key").exists(),
+        "containerd": lambda: engine_answers(home),
+        "kubelet": lambda: answers(f"https://{KUBELET_IP}:{ports['node']}/healthz", ours(home.pki)),
+        "forward": lambda: answers(f"https://{SERVICE_IP}:443/readyz", ours(home.pki)),
         "node": lambda: answers(at("node", "/healthz"), ours(home.pki)),
     }

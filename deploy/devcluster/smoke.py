@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from deploy.devcluster.cluster import kubectl
+from deploy.devcluster.containers import BUSYBOX
 from deploy.devcluster.home import Home
 from tiffin.core.errors import NotReady
 from tiffin.embedded.processes import wait_until
@@ -33,11 +36,19 @@ def queue_objects(name: str, *, cohort: str, flavor: str, cpu: str) -> list[dict
     ]
 
 
-def job(name: str, namespace: str, *, queue: str, cpu: str, script: str, grace_s: int = 5) -> dict[str, Any]:
-    """A Job of one shell script, without retries."""
+def job(name: str, namespace: str, *, queue: str, cpu: str, script: str, grace_s: int = 5, shared: Path | None = None) -> dict[str, Any]:
+    """A Job of one shell script, without retries.
+
+    Args:
+        shared: a folder of the machine that its pods share.
+    """
     requests = {"cpu": cpu, "memory": "64Mi"}
-    container = {"name": "main", "image": "none", "command": ["sh", "-c", script], "resources": {"requests": requests}}
-    pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": grace_s, "containers": [container]}
+    container: dict[str, Any] = {"name": "main", "image": BUSYBOX, "command": ["sh", "-c", script], "resources": {"requests": requests}}
+    pod: dict[str, Any] = {"restartPolicy": "Never", "terminationGracePeriodSeconds": grace_s, "containers": [container]}
+    if shared is not None:
+        # at its own path: for a process it is simply there
+        container["volumeMounts"] = [{"name": "shared", "mountPath": str(shared)}]
+        pod["volumes"] = [{"name": "shared", "hostPath": {"path": str(shared), "type": "Directory"}}]
     metadata = {"name": name, "namespace": namespace, "labels": {"kueue.x-k8s.io/queue-name": queue}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"backoffLimit": 0, "template": {"spec": pod}}}
 
@@ -49,6 +60,7 @@ class Smoke:
         self.home, self.say = home, say
         self.name = f"smoke-{secrets.token_hex(3)}"
         self.owner, self.borrower = f"{self.name}-owner", f"{self.name}-borrower"
+        self.shared = home.folder / self.name
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         return kubectl(self.home, *arguments, stdin=stdin)
@@ -75,15 +87,18 @@ class Smoke:
         flavor = {"apiVersion": KUEUE, "kind": "ResourceFlavor", "metadata": {"name": self.name}}
         self.create(flavor)
         for namespace in (self.owner, self.borrower):
-            self.create(*queue_objects(namespace, cohort=self.name, flavor=self.name, cpu="2"))
-        marker = self.home.folder / f"{self.name}.resumed"
-        # the first attempt waits to be taken away; the second, which finds the marker, ends at once
-        patient = f'if [ -e "{marker}" ]; then echo resumed; exit 0; fi; trap \'touch "{marker}"; exit 143\' TERM; sleep 600 & wait'
-        self.create(job("borrows", self.borrower, queue="main", cpu="4", script=patient))
-        self.until("a Job of 4 cores runs on 2 of its own and 2 borrowed ones", lambda: self.active("borrows", self.borrower))
+            self.create(*queue_objects(namespace, cohort=self.name, flavor=self.name, cpu="200m"))
+        self.shared.mkdir()
+        marker = self.shared / "started"
+        # the first attempt waits to be taken away; the second finds its marker and ends at once
+        patient = f'if [ -e "{marker}" ]; then echo resumed; exit 0; fi; trap "exit 143" TERM; touch "{marker}"; sleep 600 & wait'
+        self.create(job("borrows", self.borrower, queue="main", cpu="400m", script=patient, shared=self.shared))
+        self.until(
+            "a Job runs on all of its own quota and as much borrowed", lambda: marker.exists() and self.active("borrows", self.borrower)
+        )
         uid = self.read("borrows", self.borrower)["metadata"]["uid"]
-        self.create(job("comes-back", self.owner, queue="main", cpu="2", script="sleep 1; echo done"))
-        self.until("the owner's Job got its 2 cores back and ended", lambda: self.succeeded("comes-back", self.owner))
+        self.create(job("comes-back", self.owner, queue="main", cpu="200m", script="sleep 1; echo done"))
+        self.until("the owner's Job got its quota back and ended", lambda: self.succeeded("comes-back", self.owner))
         self.until("the preempted Job resumed and ended", lambda: self.succeeded("borrows", self.borrower))
         after = self.read("borrows", self.borrower)
         if after["metadata"]["uid"] != uid or after["status"].get("failed"):
@@ -97,7 +112,7 @@ class Smoke:
         self.kubectl("delete", "namespace", self.owner, self.borrower, "--ignore-not-found", "--wait=false")
         self.kubectl("delete", "clusterqueue", self.owner, self.borrower, "--ignore-not-found", "--wait=false")
         self.kubectl("delete", "resourceflavor", self.name, "--ignore-not-found", "--wait=false")
-        (self.home.folder / f"{self.name}.resumed").unlink(missing_ok=True)
+        shutil.rmtree(self.shared, ignore_errors=True)
 
 
 def smoke(home: Home, *, say: Callable[[str], None]) -> None:
