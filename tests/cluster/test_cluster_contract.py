@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -105,6 +106,37 @@ def test_preflight_refuses_exactly_what_kueue_never_admits(
         door.stop(made.namespace["a"], name)
 
     assert refused == waiting == {"too-many-cores", "too-much-memory", "uncovered"}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_preflight_agrees_with_kueue_on_quotas_that_nobody_chose(
+    cluster: Cluster, door: KubernetesCluster, teams_space: Callable[..., TeamsSpace], seed: int
+) -> None:
+    """Three teams with random quotas, borrowing and lending limits; each asks for the most that it can ever hold, and for one core more."""
+    chance = random.Random(seed)
+    quotas = {team: {"cpu": chance.randint(1, 4)} for team in "abc"}
+    limits = [{team: {"cpu": chance.choice([None, 0, 1, 2])} for team in "abc"} for _ in range(2)]
+    lending = {team: {"cpu": None if of["cpu"] is None else min(of["cpu"], quotas[team]["cpu"])} for team, of in limits[1].items()}
+    made = teams_space(quotas, borrowing=limits[0], lending=lending)
+    world = World.parse(door.queue_objects(list(made.namespace.values())))
+    jobs, refused = {}, set()
+    for team in quotas:
+        sizes = [made.job(team, f"cpu-{cpu}", "true", requests={"cpu": str(cpu), "memory": "32Mi"}) for cpu in range(1, 14)]
+        most = sum(refusal_of_job(job, world=world) is None for job in sizes)
+        jobs |= {(team, f"cpu-{cpu}"): labelled(sizes[cpu - 1]) for cpu in (most, most + 1)}
+        refused.add((team, f"cpu-{most + 1}"))
+
+    with door.watch(list(made.namespace.values()), f"{RUN}=one") as watched:
+        for job in jobs.values():
+            watched.expect(door.submit(job))
+        follows = {where: Follow(watched, made.namespace[where[0]], [where[1]]) for where in jobs}
+        cluster.until("Kueue has judged them all", lambda: all(one.judged(name) for (_, name), one in follows.items()))
+        waiting = {where for where, one in follows.items() if one.memories[where[1]].state is State.QUEUED}
+        cluster.until("what was not refused ends", lambda: all(follows[where].all_succeeded() for where in jobs.keys() - refused))
+    for team, name in jobs:
+        door.stop(made.namespace[team], name)
+
+    assert refused <= waiting
 
 
 class Follow:
