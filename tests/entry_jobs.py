@@ -12,6 +12,7 @@ def wait_at(context: dg.OpExecutionContext) -> None:
     folder = Path(context.op_config["folder"])
     with (folder / f"{context.run_id}.starts").open("a") as starts:
         starts.write(f"{os.getpid()}\n")
+    print("standing at the gate", flush=True)
     while not (folder / context.op_config["gate"]).exists():
         time.sleep(0.05)
 

@@ -105,7 +105,9 @@ def make_run(instance: dg.DagsterInstance, job: Any, location: str, **over: Any)
     """A run as the webserver makes one: it knows its code location. `over`: tags, run_config."""
     found = dg.reconstructable(job)
     origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__").get_job_origin(job.name)
-    return instance.create_run_for_job(found.get_definition(), job_code_origin=found.get_python_origin(), remote_job_origin=origin, **over)
+    tags = {**found.get_definition().run_tags, **over.pop("tags", {})}
+    python = found.get_python_origin()
+    return instance.create_run_for_job(found.get_definition(), job_code_origin=python, remote_job_origin=origin, tags=tags, **over)
 
 
 def launch(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:

@@ -93,3 +93,13 @@ def two_at_once() -> None:
 @dg.job(executor_def=team_executor)
 def one_step() -> None:
     hello()
+
+
+@dg.op(tags=compute_tags(SMALL.with_changes(grace="0s")), config_schema=GATE)
+def gated_once(context: dg.OpExecutionContext) -> None:
+    wait_at(context)
+
+
+@dg.job(executor_def=team_executor)
+def one_gated_once() -> None:
+    gated_once()

@@ -17,6 +17,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from tiffin.compute.job import PRIORITY_LABEL, QUEUE_LABEL, TEAM_LABEL, label_value
+from tiffin.compute.job_check import check_user_config
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.observation import Observation, observe
 from tiffin.compute.states import Memory, State, step
@@ -138,7 +139,10 @@ class KueueRunLauncher(K8sRunLauncher):
     def get_container_context_for_run(self, dagster_run: DagsterRun) -> K8sContainerContext:
         """dagster-k8s's hook behind launch, terminate, health and debug information."""
         stock = super().get_container_context_for_run(dagster_run)
-        queued = layer({"job_metadata": {"labels": self.labels_for(dagster_run)}}, namespace=self.place_for(dagster_run, stock))
+        place = self.place_for(dagster_run, stock)
+        if self.pod_security != "none":
+            check_user_config(parts_of_tags(dagster_run.tags), source="a tag of the run")
+        queued = layer({"job_metadata": {"labels": self.labels_for(dagster_run)}}, namespace=place)
         return defaults_layer(self.pod_security).merge(stock).merge(queued)
 
     def labels_for(self, run: DagsterRun) -> dict[str, str]:
