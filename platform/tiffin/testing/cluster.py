@@ -64,13 +64,15 @@ class Play:
     most: int = 0
     """The most thousandths of cores that were admitted at a time."""
 
-    def job(self, name: str, script: str, *, cpu: int = 1, priority: str | None = None) -> dict[str, Any]:
+    def job(self, name: str, script: str, *, cpu: int = 1, priority: str | None = None, **more: Mapping[str, str]) -> dict[str, Any]:
+        """`more`: labels and annotations of the Job."""
         labels = {"kueue.x-k8s.io/queue-name": self.stage.queue, "kueue.x-k8s.io/priority-class": priority or self.stage.low, RUN: self.run}
         resources = {"requests": {"cpu": str(cpu), "memory": "32Mi"}}
         container = {"name": "main", "image": self.stage.image, "command": ["sh", "-c", script], "resources": resources}
         pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 2, "containers": [container]}
         spec = {"backoffLimit": 0, "template": {"metadata": {"labels": {RUN: self.run}}, "spec": pod}}
-        metadata = {"name": f"{name}-{self.run}", "namespace": self.stage.namespace, "labels": labels}
+        metadata = {"name": f"{name}-{self.run}", "namespace": self.stage.namespace, "labels": {**labels, **more.get("labels", {})}}
+        metadata["annotations"] = dict(more.get("annotations", {}))
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
     def begin(self, name: str, script: str, **of: Any) -> str:
@@ -253,6 +255,19 @@ def paused_and_resumed(play: Play) -> None:
     expect_error(NotFound, lambda: play.cluster.pause(play.stage.namespace, play.full("nobody")), "pausing what is not there")
 
 
+def what_runs_too_long_is_taken_out(play: Play) -> None:
+    play.begin("endless", "sleep 300", labels={"kueue.x-k8s.io/max-exec-time-seconds": "1"})
+    play.until(lambda: play.memories["endless"].over, "Kueue takes it out")
+    expect(play.memories["endless"].state is State.DEACTIVATED, f"for good: {play.story()}")
+    expect(play.memories["endless"].why is Why.TOO_LONG, f"and says why: {play.story()}")
+
+
+def held_until_approved(play: Play) -> None:
+    play.begin("held", "true", annotations={"kueue.x-k8s.io/admission-gated-by": "kit.example/approval"})
+    play.until_state("held", State.GATED)
+    expect("kit.example/approval" in play.told["held"][-1].words, f"whose approval is told: {play.story()}")
+
+
 def priority_is_changed(play: Play) -> None:
     play.begin("holder", "sleep 2", cpu=play.stage.cpu, priority=play.stage.high)
     play.until_state("holder", State.RUNNING)
@@ -342,6 +357,8 @@ CASES: Mapping[str, Case] = {
     "what never fits says so": what_never_fits_says_so,
     "preempted and resumed": preempted_and_resumed,
     "paused and resumed": paused_and_resumed,
+    "what runs too long is taken out": what_runs_too_long_is_taken_out,
+    "held until approved": held_until_approved,
     "priority is changed": priority_is_changed,
     "stopped is gone": stopped_is_gone,
     "the queues are seen": the_queues_are_seen,
