@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tiffin.compute.usage_log import read_usage
 from tiffin.compute.usage_measured import serving_usage
 from tiffin.core.errors import NotReady
 from tiffin.core.units import from_us
-from tiffin.orchestration.cost_assets import COST_TABLE, daily_cost, run_resolver, usage_sensor
+from tiffin.orchestration.cost_assets import COST_TABLE, cost_schedule, daily_cost, run_resolver, usage_sensor
 from tiffin.storage.delta import DeltaStore
 from tiffin.storage.folder import FolderStore
 
@@ -79,6 +79,22 @@ def test_a_day_is_collected_priced_and_shown(tmp_path: Path) -> None:
     assert {row["partition"] for row in rows} == {DAY}
     assert tables.version(COST_TABLE) == 0
     assert again.success
+
+
+def test_every_night_yesterdays_bill_is_asked_for(tmp_path: Path) -> None:
+    asset = daily_cost(lambda: Prices(flavors={"spot": {"cpu": "3.6"}}), first_day=date(2024, 1, 1))
+    schedule = cost_schedule(asset)
+    bound = {"dev_objects": FolderStore(tmp_path), "tables": DeltaStore(str(tmp_path))}
+    definitions = dg.Definitions(assets=[asset], schedules=[schedule], resources=bound)
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        now = datetime(2026, 3, 1, 0, 20, tzinfo=UTC)
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=now, repository_def=definitions.get_repository_def()
+        )
+
+        (asked,) = schedule.evaluate_tick(context).run_requests or []
+
+    assert asked.partition_key == "2026-02-28"
 
 
 def test_what_labels_do_not_say_comes_from_the_run(tmp_path: Path) -> None:

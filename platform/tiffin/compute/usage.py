@@ -176,7 +176,8 @@ def advance(before: Tracked | None, seen: Look, who: Who, *, now_us: int) -> tup
         if tracked.since_us is not None:
             tracked, pieces = close(tracked, max(seen.finished_us, tracked.since_us), "finished")
             made += pieces
-        return tracked.but(over=True), made
+        # nothing is asked of it any more: what a collector keeps of thousands should be small
+        return tracked.but(over=True, given=(), who=Who(team=who.team)), made
     midnight = now_us // DAY_US * DAY_US
     if tracked.since_us is not None and tracked.since_us < midnight:
         admitted_us = tracked.admitted_us

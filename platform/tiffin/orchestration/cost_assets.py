@@ -28,7 +28,7 @@ from tiffin.orchestration.plot_cost import cost_markdown
 from tiffin.storage.objects import ObjectStore
 from tiffin.storage.tables import TableStore
 
-__all__ = ["COST_TABLE", "bill_rows", "daily_cost", "run_resolver", "usage_sensor"]
+__all__ = ["COST_TABLE", "bill_rows", "cost_schedule", "daily_cost", "run_resolver", "usage_sensor"]
 
 COST_TABLE = "platform/cost"
 SHOWN_DAYS = 30
@@ -86,6 +86,24 @@ def daily_cost(prices: Callable[[], Prices], *, first_day: date, table: str = CO
         return dg.MaterializeResult(metadata=shown(bill, usages, lately), data_version=dg.DataVersion(replaced.digests.get(day, "")))
 
     return cost
+
+
+def cost_schedule(
+    asset: dg.AssetsDefinition,
+    *,
+    cron: str = "20 0 * * *",
+    status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
+) -> dg.ScheduleDefinition:
+    """Yesterday's bill, some minutes after midnight (UTC): by then the collector has cut what still runs."""
+
+    @dg.schedule(
+        name="daily_cost", cron_schedule=cron, execution_timezone="UTC", target=dg.AssetSelection.assets(asset), default_status=status
+    )
+    def yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        day = (context.scheduled_execution_time - timedelta(days=1)).strftime("%Y-%m-%d")
+        return dg.RunRequest(run_key=day, partition_key=day)
+
+    return yesterday
 
 
 def shown(bill: Bill, usages: Sequence[UsageRecord], lately: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
