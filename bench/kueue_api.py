@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-import yaml
+from kubernetes import client, config
 
 __all__ = ["Api", "Board"]
 
@@ -29,20 +29,23 @@ TRIES = 40
 
 
 class Api:
-    """Requests as the user of a kubeconfig file with client certificates."""
+    """Requests as the user of a kubeconfig file."""
 
     def __init__(self, kubeconfig: Path, *, connections: int = 32) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        context = next(one["context"] for one in config["contexts"] if one["name"] == config["current-context"])
-        cluster = next(one["cluster"] for one in config["clusters"] if one["name"] == context["cluster"])
-        user = next(one["user"] for one in config["users"] if one["name"] == context["user"])
-        self.server = cluster["server"]
-        files = {
-            "cert_file": user.get("client-certificate"),
-            "key_file": user.get("client-key"),
-            "ca_certs": cluster["certificate-authority"],
-        }
-        self.pool = urllib3.PoolManager(maxsize=connections, block=True, cert_reqs="CERT_REQUIRED", retries=False, **files)
+        found = client.Configuration()
+        config.load_kube_config(str(kubeconfig), client_configuration=found)
+        self.server = found.host
+        token = found.get_api_key_with_prefix("authorization")
+        self.headers = {"Authorization": token} if token else {}
+        self.pool = urllib3.PoolManager(
+            maxsize=connections,
+            block=True,
+            retries=False,
+            cert_reqs="CERT_REQUIRED" if found.verify_ssl else "CERT_NONE",
+            cert_file=found.cert_file,
+            key_file=found.key_file,
+            ca_certs=found.ssl_ca_cert,
+        )
         self.requests = 0
 
     def path(self, kind: str, api_version: str, namespace: str | None, name: str = "", sub: str = "") -> str:
@@ -55,7 +58,9 @@ class Api:
         for _ in range(TRIES):
             self.requests += 1
             try:
-                answer = self.pool.request(method, self.server + path, body=data, headers={"Content-Type": kind}, timeout=60)
+                answer = self.pool.request(
+                    method, self.server + path, body=data, headers={**self.headers, "Content-Type": kind}, timeout=60
+                )
             except urllib3.exceptions.HTTPError as err:
                 last = repr(err)
             else:
@@ -95,7 +100,7 @@ class Api:
         version = self.call("GET", path + "?limit=1")["metadata"]["resourceVersion"]
         while not stop.is_set():
             url = f"{self.server}{path}?watch=1&resourceVersion={version}&timeoutSeconds=5&allowWatchBookmarks=true"
-            answer = self.pool.request("GET", url, preload_content=False, timeout=30)
+            answer = self.pool.request("GET", url, headers=self.headers, preload_content=False, timeout=30)
             rest = b""
             for chunk in answer.stream(65536, decode_content=True):
                 *lines, rest = (rest + chunk).split(b"\n")

@@ -84,7 +84,7 @@ class Play:
             cpu = str(QUOTA if team in TEAMS else 2 * PAST_RUNS * len(ASSETS))
             quota = {"name": self.tag, "resources": [{"name": "cpu", "nominalQuota": cpu}]}
             spec = {
-                "cohortName": self.tag if team in TEAMS else "",
+                **({"cohortName": self.tag} if team in TEAMS else {}),
                 "namespaceSelector": {},
                 "preemption": {"withinClusterQueue": "LowerPriority", "reclaimWithinCohort": "Any"},
                 "resourceGroups": [{"coveredResources": ["cpu"], "flavors": [quota]}],

@@ -45,6 +45,17 @@ def test_nobody_is_evicted_from_quota_of_its_own() -> None:
     assert found == []
 
 
+def test_a_borrower_that_is_back_within_its_quota_gives_no_more() -> None:
+    borrowers = [
+        running(make_workload(f"{queue}{place}", queue, 2), ran_s=ran) for queue, ran in (("x", 1), ("y", 9)) for place in range(3)
+    ]
+    queues = [make_queue("mine", 4, preemption=reclaiming()), make_queue("x", 4), make_queue("y", 4)]
+
+    found = victims(*queues, *borrowers, make_workload("new", "mine", 4))
+
+    assert sorted(uid[0] for uid, _ in found) == ["x", "y"]
+
+
 def test_whoever_need_not_go_stays() -> None:
     """The youngest is taken first; when an older, bigger one makes room alone, the youngest stays."""
     found = victims(
