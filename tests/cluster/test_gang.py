@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import cluster_gang_jobs, kueue_jobs
 from tests.cluster_case import Cluster, TeamsSpace
+from tests.kueue_case import kinds, make_instance, messages, run_job
 from tiffin.compute.gang import as_gang
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +85,37 @@ def test_pytorch_trains_on_two_ranks_as_one_process_would(cluster: Cluster, team
     assert sorted((one["rank"], one["size"]) for one in said) == [(0, 2), (1, 2)]
     assert said[0]["weights"] == said[1]["weights"]
     assert said[0]["weights"] == pytest.approx(full_batch(), rel=1e-4)
+
+
+def test_a_dagster_step_of_two_pods_runs_once_and_trains_on_both(
+    cluster: Cluster, teams_space: Callable[..., TeamsSpace], tmp_path: Path
+) -> None:
+    space = teams_space(SPACE)
+    namespace = space.namespace["eta"]
+    config = {"execution": {"config": {**kueue_jobs.EXECUTION["config"], "gang_host": "127.0.0.1"}}}
+    with make_instance(tmp_path, cluster, namespace) as instance:
+        done = run_job(cluster_gang_jobs.trained_by_two, instance, config=config)
+        told = messages(instance, done.run_id, step="pair")
+        events = kinds(instance, done.run_id, step="pair")
+
+    assert done.success, failure_of_run(cluster, namespace, told)
+    assert events.count("STEP_START") == events.count("STEP_SUCCESS") == 1
+    (first,) = (json.loads(one) for one in told if one.startswith("{"))
+    beside = [
+        json.loads(line)
+        for pod in cluster.items("pods", "-n", namespace)
+        for line in cluster.kubectl("logs", pod["metadata"]["name"], "-n", namespace).splitlines()
+        if line.startswith('{"rank": 1')
+    ]
+    assert first["rank"] == 0
+    assert [one["weights"] for one in beside] == [first["weights"]]
+    assert first["weights"] == pytest.approx(list(cluster_gang_jobs.TRUE), rel=1e-3)
+
+
+def failure_of_run(cluster: Cluster, namespace: str, told: list[str]) -> str:
+    """All that is known of it."""
+    pods = [one["metadata"]["name"] for one in cluster.items("pods", "-n", namespace)]
+    return "\n".join([*told, *(cluster.kubectl("logs", pod, "-n", namespace) for pod in pods)])
 
 
 def test_half_a_gang_is_never_admitted(cluster: Cluster, teams_space: Callable[..., TeamsSpace]) -> None:
