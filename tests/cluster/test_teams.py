@@ -13,7 +13,7 @@ from tests.cluster_case import Cluster, Refused
 from tests.teams_house import House, teams_house
 from tiffin.cli.teams_files import load
 from tiffin.compute.allotment import allot_all
-from tiffin.compute.budget import BUDGET_MANAGER, backfill_hold, budget_of
+from tiffin.compute.budget import budget_of, settle
 from tiffin.compute.kubernetes import KubernetesCluster
 
 FOUR = {"cpu": {"cpu": 4, "memory": "8Gi"}}
@@ -162,7 +162,7 @@ def test_a_spent_budget_holds_backfills_alone_and_an_apply_does_not_lift_it(hous
     house.apply()
     one = next(one for one in allot_all(*load(house.folder / "platform.yaml", house.folder / "assets")) if one.team == "network")
     with KubernetesCluster.connect(house.cluster.kubeconfig) as door:
-        door.apply(backfill_hold(one, budget_of(one, Decimal(100), month="2026-11")), field_manager=BUDGET_MANAGER)
+        assert settle(door, one.namespace, budget_of(one, Decimal(100), month="2026-11")) == "backfills are held from now on"
         assert house.apply() == []
         house.cluster.create(house.job("network", "past", "true", queue="backfill", cpu="1"))
         house.cluster.create(house.job("network", "now", "true", queue="prod", cpu="1"))
@@ -174,7 +174,8 @@ def test_a_spent_budget_holds_backfills_alone_and_an_apply_does_not_lift_it(hous
         assert "100.00 of 100.00 USD" in held["metadata"]["annotations"]["tiffin.dev/budget"]
         assert not house.is_true("network", "past", "QuotaReserved")
 
-        door.apply(backfill_hold(one, budget_of(one, Decimal(1), month="2026-12")), field_manager=BUDGET_MANAGER)
+        assert settle(door, one.namespace, budget_of(one, Decimal(1), month="2026-12")) == "backfills go on from now on"
+        assert settle(door, one.namespace, budget_of(one, Decimal(1), month="2026-12")) == "nothing is held"
 
     house.until("network", "past", "Finished")
     freed = house.cluster.json("get", "localqueue", "backfill", "-n", house.namespace("network"))

@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from tiffin.compute.allotment import Allotment
+from tiffin.compute.apply import Door
 from tiffin.compute.platform_file import QUEUES
 from tiffin.compute.render_queues import KUEUE
 from tiffin.core.errors import Denied, Invalid, PlatformError
 
-__all__ = ["ALERT_SHARE", "ANNOTATION", "BUDGET_MANAGER", "Budget", "Standing", "backfill_hold", "budget_of", "refuse_backfill"]
+__all__ = ["ALERT_SHARE", "ANNOTATION", "BUDGET_MANAGER", "Budget", "Standing", "backfill_hold", "budget_of", "refuse_backfill", "settle"]
 
 ALERT_SHARE = Decimal("0.8")
 ANNOTATION = "tiffin.dev/budget"
@@ -111,15 +112,36 @@ def refuse_backfill(budget: Budget, queue: str) -> PlatformError | None:
     )
 
 
-def backfill_hold(one: Allotment, budget: Budget) -> dict[str, Any]:
-    """The team's LocalQueue `backfill` as the budget wants it, for server-side apply by `BUDGET_MANAGER`.
+def backfill_hold(namespace: str, budget: Budget) -> dict[str, Any]:
+    """A team's LocalQueue `backfill` as the budget wants it, for server-side apply by `BUDGET_MANAGER`.
 
     `Hold` admits nothing new and stops nothing that runs. Within the budget the object states nothing, so applying it
     gives the field back: the API server then puts it to its default, None.
     """
-    metadata: dict[str, Any] = {"name": "backfill", "namespace": one.namespace}
+    metadata: dict[str, Any] = {"name": "backfill", "namespace": namespace}
     spec: Mapping[str, str] = {}
     if budget.standing is Standing.SPENT:
         metadata["annotations"] = {ANNOTATION: budget.words}
         spec = {"stopPolicy": "Hold"}
     return {"apiVersion": KUEUE, "kind": "LocalQueue", "metadata": metadata, "spec": dict(spec)}
+
+
+def settle(door: Door, namespace: str, budget: Budget) -> str:
+    """Hold a team's backfills when its month is spent, and let them go when it is not; the words of what was done.
+
+    A hold that somebody else put there, without our annotation, is left alone.
+
+    Raises:
+        PlatformError: the cluster refuses, or cannot answer.
+    """
+    queue = door.get(KUEUE, "LocalQueue", namespace, "backfill")
+    if queue is None:
+        return "has no queue for backfills"
+    ours = ANNOTATION in (queue["metadata"].get("annotations") or {})
+    if budget.standing is Standing.SPENT:
+        door.apply(backfill_hold(namespace, budget), field_manager=BUDGET_MANAGER, force=True)
+        return "backfills are held" if ours else "backfills are held from now on"
+    if not ours:
+        return "nothing is held"
+    door.apply(backfill_hold(namespace, budget), field_manager=BUDGET_MANAGER, force=True)
+    return "backfills go on from now on"

@@ -81,6 +81,7 @@ def files(teams: Sequence[TeamFile], platform: PlatformFile, access: Mapping[str
     texts["dagster.yaml"] = GENERATED + instance
     texts["workspace.yaml"] = GENERATED + dump(workspace(found, platform))
     texts["prices.yaml"] = GENERATED + dump(platform.prices)
+    texts["budgets.yaml"] = GENERATED + dump({one.team: budget_line(one) for one in found})
     home = platform.prefix + platform.namespace
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -91,11 +92,17 @@ def files(teams: Sequence[TeamFile], platform: PlatformFile, access: Mapping[str
             {"name": "dagster-workspace", "namespace": home, "files": ["workspace.yaml"]},
             # by its bare name: run workers of the platform's own location mount it there
             {"name": INSTANCE, "namespace": home, "files": ["dagster.yaml"], "options": {"disableNameSuffixHash": True}},
-            {"name": "dagster-prices", "namespace": home, "files": ["prices.yaml"]},
+            {"name": "dagster-prices", "namespace": home, "files": ["prices.yaml", "budgets.yaml"]},
         ],
     }
     texts["kustomization.yaml"] = GENERATED + dump(kustomization)
     return texts
+
+
+def budget_line(one: Allotment) -> dict[str, str | None]:
+    """What the platform's own location must know of a team to hold its backfills."""
+    budget = one.budget_usd_per_month
+    return {"namespace": one.namespace, "usd_per_month": None if budget is None else str(budget)}
 
 
 def identity(item: Mapping[str, Any]) -> Identity:

@@ -83,7 +83,7 @@ def test_a_sum_that_is_none_is_refused(sum_: str) -> None:
 
 
 def test_the_hold_is_on_the_backfills_queue_and_says_why() -> None:
-    held = backfill_hold(NETWORK, spent("1000"))
+    held = backfill_hold(NETWORK.namespace, spent("1000"))
     queue = named(render(NETWORK, make_platform()), "LocalQueue", "backfill")
 
     assert held["metadata"]["namespace"] == queue["metadata"]["namespace"]
@@ -93,7 +93,7 @@ def test_the_hold_is_on_the_backfills_queue_and_says_why() -> None:
 
 
 def test_within_the_budget_nothing_is_stated_so_that_applying_it_lifts_the_hold() -> None:
-    free = backfill_hold(NETWORK, spent("999"))
+    free = backfill_hold(NETWORK.namespace, spent("999"))
 
     assert free["spec"] == {}
     assert "annotations" not in free["metadata"]

@@ -90,7 +90,7 @@ def test_the_platforms_own_location_loads_without_a_cluster() -> None:
     dg.Definitions.validate_loadable(definitions)
     names = {sensor.name for sensor in definitions.sensors or ()}
 
-    assert names == {"janitor", "usage"}
+    assert names == {"janitor", "usage", "budget"}
 
 
 def test_prices_are_ones_that_the_bill_reads() -> None:
