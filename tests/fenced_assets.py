@@ -39,7 +39,7 @@ from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
 FOLDER, STEPS, CPU, PRIORITY, GRACE, PACE = (f"STORY_{name}" for name in ("FOLDER", "STEPS", "CPU", "PRIORITY", "GRACE", "PACE"))
-TEAM, LOCATION = "story", "fenced"
+TEAM, LOCATION, SUBMITTED = "story", "fenced", "submitted "
 SLICES = 6
 WORKING = ("begun", *(f"slice-{number}" for number in range(1, SLICES + 1)))
 PUBLISHING = ("files", "committed", "moved")
@@ -186,7 +186,7 @@ def submit(count: int) -> int:
         for _ in range(count):
             run = _create_run(instance, location, repository, job, {}, {}, None, None)
             instance.submit_run(run.run_id, workspace)
-            print(run.run_id, flush=True)
+            print(f"{SUBMITTED}{run.run_id}", flush=True)  # beside what Dagster prints
     return 0
 
 

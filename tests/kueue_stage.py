@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from tests.cluster_case import Cluster, TeamsSpace
-from tests.fenced_assets import CPU, FOLDER, GRACE, LOCATION, PACE, POINTS, PRIORITY, STEPS, TEAM, pointer_of, table_of
+from tests.fenced_assets import CPU, FOLDER, GRACE, LOCATION, PACE, POINTS, PRIORITY, STEPS, SUBMITTED, TEAM, pointer_of, table_of
 from tiffin.embedded.dagster_server import daemon_command
 from tiffin.embedded.processes import wait_until
 from tiffin.embedded.seaweed import Seaweed
@@ -91,8 +91,6 @@ class Stage:
             "job_namespace": self.namespace,
             "load_incluster_config": False,
             "kubeconfig_file": str(self.cluster.kubeconfig),
-            # no image has an entry point here, and dagster-k8s names arguments only
-            "run_k8s_config": {"container_config": {"command": ["env"]}},
             "env_vars": [f"{name}={value}" for name, value in self.variables.items()],
             **self.launcher,
         }
@@ -114,6 +112,8 @@ class Stage:
         }
         (home / "dagster.yaml").write_text(json.dumps(instance))  # JSON is YAML
         (home / "workspace.yaml").write_text(json.dumps(WORKSPACE))
+        with self.instance() as made:
+            made.get_runs_count()  # SQLite's tables are made here, and not by several processes at once
         self.cluster.apply(
             {
                 "apiVersion": "v1",
@@ -200,9 +200,9 @@ class Stage:
         """Runs for the daemon, which starts their workers as Jobs."""
         asked = self.spawn(sys.executable, "-m", "tests.fenced_assets", "submit", str(count))
         assert asked.stdout is not None
-        ids = asked.stdout.read().split()
+        said = asked.stdout.read().splitlines()
         assert asked.wait() == 0, self.words(asked)
-        return ids
+        return [line.removeprefix(SUBMITTED) for line in said if line.startswith(SUBMITTED)]
 
     def start_daemon(self) -> subprocess.Popen[str]:
         """Dagster's daemon, with a process group of its own."""

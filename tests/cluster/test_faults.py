@@ -73,10 +73,11 @@ def test_restarts_of_the_api_server_and_of_kueue_fail_no_run(make_stage: Callabl
     check_all(stage, [run_id for run_id, _ in runs])
 
 
-def test_restarts_of_the_daemon_and_of_a_run_worker_fail_no_run(make_stage: Callable[..., Stage], own: Cluster) -> None:
+def test_restarts_of_the_daemon_fail_no_run(make_stage: Callable[..., Stage], own: Cluster) -> None:
     stage, random_ = make_stage(1, pace="1.0"), random.Random(fault_seed())
     daemon = stage.start_daemon()
     runs = stage.submit_runs(fault_points())
+    assert len(runs) == fault_points()
 
     for _ in runs:
         wait = random_.uniform(0, 8)
