@@ -21,7 +21,7 @@ MIN_EARLIER = 7
 MAD_TO_SIGMA = 1.4826
 
 ROWS_SIGMAS, ROWS_SHARE, ROWS_FEW = 8.0, 0.5, 5.0
-NULLS_TIMES, NULLS_LEAST = 4.0, 0.05
+NULLS_TIMES, NULLS_SIGMAS, NULLS_BEYOND, NULLS_FEW = 4.0, 3.0, 1.2, 3.0
 SIZE_LEAST, SIZE_LEAST_OF_FEW = np.log(1.4), np.log(3.0)
 FEW_VALUES = 10
 # an hour holds few rows and repeats its weekdays less well than a day
@@ -108,7 +108,7 @@ def row_counts(profile: Profile) -> Series:
 
 
 def null_shares(profile: Profile, declared: Mapping[str, float]) -> list[Series]:
-    """Share of nulls per feature: outside is several times the usual share and more than chance, or than what is declared.
+    """Share of nulls per feature: outside is more than `most_nulls`, or than what is declared.
 
     Args:
         declared: by feature the largest share; it replaces the comparison with history.
@@ -128,14 +128,34 @@ def null_share(profile: Profile, name: str, one: FeatureProfile, declared: float
         known[places] = (~np.isnan(before_rows)).sum(axis=1)
         total, nulls = np.nansum(before_rows, axis=1), np.nansum(before_nulls, axis=1)
         usual[places] = np.divide(nulls, total, out=np.zeros(len(places)), where=total > 0)
-        most = np.max(np.nan_to_num(before_nulls / before_rows), axis=1)
-        chance = (2 * np.sqrt(usual[places] * rows[places]) + 1) / rows[places]
-        learnt = np.fmax(np.fmax(NULLS_TIMES * usual[places], 1.2 * most) + chance, NULLS_LEAST)
+        learnt = most_nulls(before_nulls, before_rows, rows[places])
         high[places] = learnt * gentle(profile.partitions)
     judged = (known >= MIN_EARLIER) & (profile.rows >= FEW_VALUES)  # of three rows one is no rate
     if declared is not None:
         high, judged = np.full(count, declared), profile.rows > 0
     return Series(name, profile.partitions, share, usual, np.zeros(count), np.fmin(high, 1.0), known, judged & (share > high))
+
+
+def most_nulls(nulls: np.ndarray, rows: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """(P,) the largest share of nulls that `now` rows may have, by what earlier partitions had.
+
+    Several times the pooled share, and what chance adds to it: a binomial's spread, widened by how much more the earlier ones
+    vary than a binomial does (a storm takes many rows at once). Nothing up to the largest of them, and a little, is new;
+    and a few nulls are no rate.
+
+    Args:
+        nulls, rows: (P, 28), NaN where there is none.
+        now: (P,) rows of the partitions that are judged.
+    """
+    share = (np.nansum(nulls, axis=1) + 0.5) / (np.nansum(rows, axis=1) + 1.0)
+    variance = share * (1 - share)
+    count = np.maximum((~np.isnan(rows)).sum(axis=1), 1)
+    spread = np.nansum((nulls / rows - share[:, None]) ** 2 * rows, axis=1) / count / variance
+    chance = NULLS_SIGMAS * np.sqrt(np.fmax(spread, 1.0) * variance / now)
+    most = np.max(np.nan_to_num(nulls / rows), axis=1)
+    seen = NULLS_BEYOND * most + (2 * np.sqrt(share * now) + 1) / now
+    found: np.ndarray = np.fmax(np.fmax(NULLS_TIMES * share + chance, seen), NULLS_FEW / now)
+    return found
 
 
 def sizes(profile: Profile) -> list[Series]:

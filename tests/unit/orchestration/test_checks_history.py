@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiffin.orchestration.checks_history import EARLIER, Series, null_shares, row_counts, season_of, sizes
-from tiffin.orchestration.checks_profile import Profile, profile
+from tiffin.orchestration.checks_profile import FeatureProfile, Profile, profile
 
 KEYS = 40
 DAYS = tuple((date(2030, 1, 1) + timedelta(days=day)).isoformat() for day in range(60))
@@ -55,6 +55,29 @@ def test_nulls_up_ten_times_are_caught_on_their_day_alone() -> None:
     values[BAD, np.random.default_rng(2).permutation(100)[:20]] = np.nan
 
     assert outside(null_shares(make_profile(values), {})[0]) == [DAYS[BAD]]
+
+
+def with_nulls(nulls: list[int], *, rows: int = 400) -> Profile:
+    """Days with so many nulls of `rows`."""
+    nothing = np.full((len(nulls), 4), np.nan)
+    one = FeatureProfile(np.array(nulls), np.zeros(len(nulls), np.int64), nothing, nothing[:, 0], nothing[:, 0])
+    return Profile(tuple(DAYS[: len(nulls)]), np.full(len(nulls), rows), {"delay": one})
+
+
+@pytest.mark.parametrize(
+    ("nulls", "alarm"),
+    [
+        pytest.param([*[1, 2, 1, 0] * 7, 12], True, id="ten times a third of a percent"),
+        pytest.param([*[1, 2, 1, 0] * 7, 4], False, id="chance"),
+        pytest.param([*[0] * 28, 3], False, id="a few after none"),
+        pytest.param([*[0] * 28, 8], True, id="many after none"),
+        pytest.param([*[0, 8] * 14, 23], False, id="of days that vary by more than chance"),
+        pytest.param([*[4] * 28, 26], True, id="of days that do not"),
+        pytest.param([*[1, 2, 1, 0] * 6, 1, 40, 1, 1, 45], False, id="as many as in the storm of that week"),
+    ],
+)
+def test_a_rise_of_nulls_is_told_from_chance_and_storms(nulls: list[int], alarm: bool) -> None:
+    assert bool(null_shares(with_nulls(nulls), {})[0].outside[-1]) == alarm
 
 
 def test_a_declared_share_of_nulls_replaces_history() -> None:
