@@ -37,8 +37,9 @@ LASTED_S, LONGEST_S = 1.0, 2.0
 class Watching:
     """Implements `Watched`. The first lists are made while this is built, so that a missing right is told at once."""
 
-    def __init__(self, api: Api, paths: Mapping[Stream, str], selector: str) -> None:
+    def __init__(self, api: Api, paths: Mapping[Stream, str], selector: str, *, silent_s: float = SILENT_S) -> None:
         self.api = api
+        self.silent_s = silent_s
         self.paths = dict(paths)
         self.selector = selector
         self.picture = Picture()
@@ -115,8 +116,12 @@ class Watching:
             *[("watch", "1"), ("labelSelector", self.selector), ("resourceVersion", version)],
             *[("allowWatchBookmarks", "true"), ("timeoutSeconds", str(WATCH_S))],
         ]
-        response = self.api.once("GET", self.paths[stream], query, None, "application/json", read_s=SILENT_S)
+        response = self.api.once("GET", self.paths[stream], query, None, "application/json", read_s=self.silent_s)
         with self.lock:
+            # closed since it was asked for: nobody else would interrupt it
+            if self.stopping.is_set():
+                response.close()
+                return version
             self.open[stream] = response
         try:
             for event in lines(response):

@@ -145,11 +145,15 @@ def test_the_start_timeout_counts_from_admission() -> None:
     assert "did not start within 5 min of its admission: ImagePullBackOff: no such image" in told[0].words
 
 
-def test_each_admission_has_its_own_start_timeout() -> None:
+@pytest.mark.parametrize("counted", [True, False], ids=["evictions are counted", "nobody counts evictions"])
+def test_each_admission_has_its_own_start_timeout(*, counted: bool) -> None:
     life = Life().queued().admitted()
     watcher = Watcher(life)
     watcher.look()
     life.passes(290).evicted().pods_gone()
+    if not counted:
+        assert life.workload is not None
+        del life.workload["status"]["schedulingStats"]
     life.passes(1).admitted()  # all of it between two looks
     watcher.look()
     life.passes(290)
