@@ -7,6 +7,7 @@ No AWS is here; what AWS itself does beyond these answers is not tested.
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,9 +17,14 @@ import pytest
 from dagster_aws.pipes import PipesCloudWatchMessageReader
 
 from resources.emr import EmrServerless, KeptEMRServerlessClient
-from tiffin.core.errors import Invalid, NotFound, NotReady
+from tiffin.compute.cost import bill_of
+from tiffin.compute.prices import Prices
+from tiffin.compute.usage_log import days_between, read_usage
+from tiffin.core.clock import wall_clock
+from tiffin.core.errors import NotFound, NotReady
 from tiffin.engines.remote_drive import Pace, drive
 from tiffin.engines.remote_keep import Keep
+from tiffin.orchestration.remote_step import run_remote
 from tiffin.storage.folder import FolderStore
 
 JOB = {"executionRoleArn": "arn:aws:iam::1:role/step", "jobDriver": {"sparkSubmit": {"entryPoint": "s3://jobs/a.py"}}}
@@ -43,7 +49,7 @@ class Emr(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if Emr.broken:
             Emr.broken -= 1
-            self.answer({"message": "try again"}, 500)
+            self.answer({"message": "try again"}, 500, "InternalServerException")
             return
         words = self.path.partition("?")[0].strip("/").split("/")
         if len(words) == 2:
@@ -89,6 +95,7 @@ def emr(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrServerless]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Emr)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -138,7 +145,7 @@ def test_errors_of_aws_are_ours(emr: EmrServerless) -> None:
 
     Emr.broken = 50
     emr.submit(JOB, "t")
-    with pytest.raises((NotReady, Invalid)):
+    with pytest.raises(NotReady, match="job-0"):
         emr.poll("job-0")
 
 
@@ -159,3 +166,19 @@ def test_dagsters_own_pipes_client_goes_on_with_the_job_that_was_started(emr: Em
     assert once.execute_in_process().success
     assert once.execute_in_process().success
     assert list(Emr.jobs) == ["job-0"]
+
+
+def test_an_asset_whose_work_is_done_elsewhere_is_priced_with_its_run(emr: EmrServerless, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+
+    @dg.asset(key=["eta", "profile"])
+    def profile(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata=run_remote(context, store, emr, JOB, team="eta", pace=QUICK))
+
+    done = dg.materialize([profile])
+
+    (made,) = done.asset_materializations_for_node("eta__profile")
+    assert made.metadata["remote/cpu_h"].value == 0.5
+    usages, quotas = read_usage(store, days_between(wall_clock().date() - timedelta(days=1), wall_clock().date()))
+    bill = bill_of(usages, quotas, Prices(flavors={"cpu": {"cpu": "2", "memory": "0.25"}}))
+    assert bill.by("team", "asset", "kind", "run") == {("eta", "eta/profile", "remote", done.run_id): 1_500_000}
