@@ -33,11 +33,12 @@ __all__ = ["measure_waits"]
 TEAMS, PAST = ("a", "b", "c"), "past"
 QUOTA = 4
 SPREAD = 0.3
-ASSETS = {f"asset-{place}": mean for place, mean in enumerate((5.0, 6.0, 8.0, 9.0, 11.0, 13.0))}
-BURSTS = ((0.0, 66), (20.0, 36), (45.0, 36))
+ASSETS = {f"asset-{place}": mean for place, mean in enumerate((8.0, 10.0, 12.0, 14.0, 17.0, 20.0))}
+BURSTS = ((0.0, 66), (30.0, 36), (70.0, 36))
 PRIORITIES = (100, 500, 500, 500, 1000)
 PAST_RUNS = 12
-LONGEST_S = 600.0
+LONGEST_S = 900.0
+CALM_S = 1.5
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Play:
             asset, team, priority = chance.choice(sorted(ASSETS)), chance.choice(TEAMS), chance.choice(PRIORITIES)
             things.append(self.hand_in(team, asset, priority=priority, cpu=chance.choice([1, 1, 2])))
         names = self.create(things)
-        time.sleep(2.0)
+        self.settle()
         at, world = time.monotonic(), self.world()
         found = forecast(world, self.history, now=datetime.now(UTC)).starts
         mine = {workload.name: workload.uid for workload in world.workloads.values() if workload.name in names}
@@ -131,6 +132,16 @@ class Play:
             for name, uid in mine.items():
                 if uid in found:
                     self.waits[name].told_at, self.waits[name].expected = at, found[uid]
+
+    def settle(self) -> None:
+        """Until Kueue has given out what is free: nobody new holds quota for a moment."""
+        limit, before, calm = time.monotonic() + 15.0, -1, time.monotonic()
+        while time.monotonic() < limit and time.monotonic() - calm < CALM_S:
+            with self.lock:
+                started = sum(wait.started is not None for wait in self.waits.values())
+            if started != before:
+                before, calm = started, time.monotonic()
+            time.sleep(0.1)
 
     def drive(self, stop: threading.Event) -> None:
         """End what is due and give back what was taken, until told to stop."""
@@ -225,6 +236,7 @@ def figures_of(waits: list[Wait]) -> tuple[dict[str, float], list[tuple[float, f
         "eta_median_error": median(errors),
         "eta_p90_error": errors[int(0.9 * len(errors))],
         "eta_waits": float(len(pairs)),
+        "eta_expected_over_real": median(expected / real for expected, real in pairs),
         "eta_in_band": sum(inside) / len(told),
         "eta_median_wait_s": median(real for _, real in pairs),
     }

@@ -85,8 +85,12 @@ def test_a_what_if_comes_true_when_it_is_done(cluster: Cluster, teams_space: Cal
     assert before["expected_start_s"] is None or before["expected_start_s"] > 0
     assert state(cluster, space, "second") == "waiting"
 
-    patch = [{"op": "replace", "path": "/spec/resourceGroups/0/flavors/0/resources/0/nominalQuota", "value": proposed.rpartition("=")[2]}]
-    cluster.kubectl("patch", f"clusterqueues.{KUEUE.partition('/')[0]}", space.cluster_queue["a"], "--type=json", "-p", json.dumps(patch))
+    queue = f"clusterqueues.{KUEUE.partition('/')[0]}"
+    quotas = cluster.json("get", queue, space.cluster_queue["a"])["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
+    place = next(place for place, one in enumerate(quotas) if one["name"] == "cpu")
+    path = f"/spec/resourceGroups/0/flavors/0/resources/{place}/nominalQuota"
+    patch = [{"op": "replace", "path": path, "value": proposed.rpartition("=")[2]}]
+    cluster.kubectl("patch", queue, space.cluster_queue["a"], "--type=json", "-p", json.dumps(patch))
     cluster.until("the second to run", lambda: state(cluster, space, "second") == "running", namespaces=[space.namespace["a"]])
 
 

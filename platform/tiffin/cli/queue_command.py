@@ -42,8 +42,8 @@ def list_queue(
         list[str] | None,
         typer.Option(
             "--what-if",
-            help="quota:QUEUE/RESOURCE=N, borrow:QUEUE/RESOURCE=N, lend:QUEUE/RESOURCE=N, priority:RUN[/STEP]=CLASS or "
-            "flavor:RUN[/STEP]=FLAVOR; repeat for several at once. Changes nothing: shows the starts that would follow.",
+            help="quota:QUEUE/RESOURCE=N, borrow:QUEUE/RESOURCE=N, lend:QUEUE/RESOURCE=N, priority:RUN=CLASS or "
+            "flavor:RUN=FLAVOR (or RUN/STEP); repeat for several at once. Changes nothing: shows the starts that would follow.",
             show_default=False,
         ),
     ] = None,
