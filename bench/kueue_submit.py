@@ -34,6 +34,7 @@ from tests.kueue_case import PYTHONPATH, ROOT, make_instance
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.spec import Compute
 from tiffin.core.settings import inherited_environment
+from tiffin.embedded.processes import wait_until
 from tiffin.orchestration.janitor import Patience
 from tiffin.orchestration.kueue_executor import kueue_job_executor
 from tiffin.orchestration.kueue_tags import compute_tags
@@ -41,6 +42,7 @@ from tiffin.orchestration.kueue_tags import compute_tags
 ACCOUNT = "bench-executor"
 FLOW = re.compile(r'apiserver_flowcontrol_dispatched_requests_total\{[^}]*flow_schema="(?P<schema>[^"]+)"[^}]*\} (?P<count>[0-9.e+]+)')
 STEPS = 100
+PATIENCE_S = 1200.0
 SMALL = Compute(cpu="1m", memory="1Mi", grace="1s")
 HUGE = Compute(cpu="100000", memory="1Mi")
 
@@ -177,6 +179,7 @@ def run_config(space: TeamsSpace, *, window: int) -> dict[str, Any]:
     """Of the executor: pods that do nothing, and no window, which would measure Kueue's admission."""
     noop = {"container_config": {"command": ["true"]}}
     return {
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         "execution": {
             "config": {
                 "job_image": "none",
@@ -186,7 +189,7 @@ def run_config(space: TeamsSpace, *, window: int) -> dict[str, Any]:
                 "step_k8s_config": noop,
                 "pod_security": "none",
             }
-        }
+        },
     }
 
 
@@ -273,7 +276,8 @@ def settle(cluster: Cluster, namespace: str) -> None:
     def calm() -> bool:
         return all(job["status"].get("succeeded") or job["status"].get("failed") for job in cluster.items("jobs", "-n", namespace))
 
-    cluster.until("the Jobs of the round have ended", calm)
+    if not wait_until(calm, timeout_s=PATIENCE_S, every_s=0.5):
+        raise SystemExit(f"the Jobs of a round do not end:\n{cluster.kubectl('get', 'jobs,workloads', '-n', namespace)}")
 
 
 def measure_refusal(space: TeamsSpace, instance: dg.DagsterInstance) -> tuple[float, str]:
