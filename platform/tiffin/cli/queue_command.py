@@ -22,7 +22,6 @@ __all__ = ["queue"]
 
 queue = typer.Typer(
     name="queue",
-    help="What waits on the cluster: where, why, behind whom, until when, and what would help.",
     epilog=EPILOG,
     invoke_without_command=True,
 )
@@ -51,7 +50,7 @@ def list_queue(
     kubeconfig: ClusterOption = None,
     json: JsonOption = False,
 ) -> None:
-    """What waits and runs, in the order in which it will be admitted.
+    """What waits on the cluster: where, why, behind whom, until when, and what would help.
 
     Example: tiffin queue --team network
 
