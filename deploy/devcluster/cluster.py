@@ -117,7 +117,7 @@ def bring_nodes(home: Home, recorded: Recorded, nodes: Sequence[str], asked: Map
         answer(home, recorded, name, asked[name], say)
         if name == "containerd":
             for image in ("pause", "busybox"):
-                ctr(engine_of(recorded), kubelet_node.socket_of(home), "images", "import", str(engine_of(recorded) / f"{image}.tar"))
+                ctr(engine_of(recorded), recorded.processes[name].pid, "images", "import", str(engine_of(recorded) / f"{image}.tar"))
     if "kubelet" in nodes:
         # admission marks every new node as not ready, and the controller that would take it back does not run
         kubectl(home, "patch", "node", kubelet_node.KUBELET_NODE, "--type=merge", "--patch", '{"spec": {"taints": null}}')
@@ -136,7 +136,8 @@ def ensure(home: Home, recorded: Recorded, name: str, say: Say) -> Recorded:
         return recorded
     if known is not None:
         say(f"{name} is gone: starting it again")
-        stop(known, grace_s=1.0)  # what is left of its session
+        if name != "containerd":  # its containers are meant to outlive it
+            stop(known, grace_s=1.0)  # what is left of its session
     command = commands(home, recorded)[name]
     log = home.logs / f"{name}.log"
     rotate(log)
@@ -238,6 +239,22 @@ def kill(folder: Path, part: str) -> Process:
         return process
 
 
+def end_containers(home: Home, recorded: Recorded, say: Say) -> Recorded:
+    """End who would start containers again, then the containers, by whom alone can end them."""
+    if (worker := recorded.processes.get("kubelet")) is not None:
+        stop(worker, grace_s=2.0)
+    if "containerd" not in recorded.processes:
+        return recorded
+    try:
+        # one that was killed left them running, and finds them again
+        recorded = ensure(home, recorded, "containerd", say)
+        answer(home, recorded, "containerd", probes(home, recorded.ports)["containerd"], say)
+        kubelet_node.stop_containers(Path(recorded.programs), recorded.processes["containerd"].pid)
+    except NotReady as err:
+        say(f"containers could not be ended: {err.message}")
+    return recorded
+
+
 def down(folder: Path, *, say: Say) -> None:
     """End every process of a cluster, pods first, and remove its folder.
 
@@ -248,10 +265,7 @@ def down(folder: Path, *, say: Say) -> None:
     with home.locked():
         recorded = home.read()
         if recorded.wishes.nodes == "kubelet":
-            # first who would start them again, last who can end them
-            if (worker := recorded.processes.get("kubelet")) is not None:
-                stop(worker, grace_s=2.0)
-            kubelet_node.stop_containers(home, Path(recorded.programs))
+            recorded = end_containers(home, recorded, say)
         for name in reversed(PARTS):
             process = recorded.processes.get(name)
             if process is not None:

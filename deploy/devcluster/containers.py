@@ -15,10 +15,13 @@ from pathlib import Path
 
 from tiffin.core.errors import NotReady, Unsupported
 
-__all__ = ["BUSYBOX", "PAUSE", "ctr", "image", "unpack"]
+__all__ = ["BUSYBOX", "PAUSE", "SOCKET", "ctr", "image", "unpack"]
 
 PACKAGES = ("containerd", "runc", "containernetworking-plugins", "busybox-static")
 BUSYBOX, PAUSE = "localhost/busybox:1", "localhost/pause:1"
+NSENTER = "/usr/bin/nsenter"
+# in the mount namespace of containerd
+SOCKET = "/run/containerd/containerd.sock"
 FOLDERS = ("bin", "dev", "etc", "proc", "root", "sys", "var")
 
 
@@ -109,14 +112,14 @@ def put(archive: tarfile.TarFile, path: str, content: bytes | None, *, mode: int
         archive.addfile(entry, io.BytesIO(content))
 
 
-def ctr(engine: Path, socket: Path, *arguments: str) -> str:
-    """Ask containerd, in the namespace that the kubelet uses.
+def ctr(engine: Path, pid: int, *arguments: str) -> str:
+    """Ask the containerd that has this pid, where it lives: its socket is short there, as a socket's path must be.
 
     Raises:
         NotReady: it does not answer, or refuses.
     """
-    command = [str(engine / "usr/bin/ctr"), "--address", str(socket), "--namespace", "k8s.io", *arguments]
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    command = [str(engine / "usr/bin/ctr"), "--address", SOCKET, "--namespace", "k8s.io", *arguments]
+    done = subprocess.run([NSENTER, "--mount", f"--target={pid}", *command], text=True, capture_output=True, check=False)
     if done.returncode:
         raise NotReady(f"`ctr {' '.join(arguments)}`: {done.stderr.strip()[-400:]}", fix="look into containerd's log")
     return done.stdout

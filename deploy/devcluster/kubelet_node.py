@@ -18,11 +18,11 @@ from typing import Any
 import yaml
 
 from deploy.devcluster.certificates import KUBELET_IP, SERVICE_IP
-from deploy.devcluster.containers import PAUSE, ctr
+from deploy.devcluster.containers import PAUSE, SOCKET, ctr
 from deploy.devcluster.home import Home
 from tiffin.core.errors import NotReady, Unsupported
 
-__all__ = ["KUBELET_NODE", "check", "clean", "containerd", "kubelet", "prepare", "socket_of", "stop_containers"]
+__all__ = ["BRIDGE", "KUBELET_NODE", "check", "clean", "containerd", "kubelet", "prepare", "stop_containers"]
 
 KUBELET_NODE = "kubelet-0"
 BRIDGE = "tiffindc0"
@@ -50,11 +50,6 @@ def check() -> None:
     for program in ("unshare", "nsenter", "mount", "ip"):
         if shutil.which(program) is None:
             raise Unsupported(f"there is no program {program!r}", fix="install util-linux and iproute2, or use `--nodes process`")
-
-
-def socket_of(home: Home) -> Path:
-    """Where containerd answers."""
-    return folder_of(home) / "containerd.sock"
 
 
 def folder_of(home: Home) -> Path:
@@ -115,7 +110,7 @@ def containerd_toml(folder: Path, engine: Path) -> str:
 root = "{folder}/root"
 state = "{folder}/state"
 [grpc]
-address = "{folder}/containerd.sock"
+address = "{SOCKET}"
 [{cri}]
 sandbox_image = "{PAUSE}"
 stream_server_address = "127.0.0.1"
@@ -150,7 +145,7 @@ def kubelet_configuration(home: Home, ports: Mapping[str, int]) -> dict[str, Any
         "tlsPrivateKeyFile": f"{pki}/kubelet.key",
         "authentication": {"x509": {"clientCAFile": f"{pki}/ca.crt"}, "anonymous": {"enabled": False}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
-        "containerRuntimeEndpoint": f"unix://{folder}/containerd.sock",
+        "containerRuntimeEndpoint": f"unix://{SOCKET}",
         # Debian 12's containerd cannot tell which driver it uses, and machines with the old cgroups are welcome
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": False,
@@ -184,7 +179,6 @@ def kubelet_script(home: Home, programs: Path) -> str:
     flags = {
         "kubeconfig": home.folder / "kubelet.kubeconfig",
         "config": folder / "kubelet.yaml",
-        "root-dir": folder / "kubelet",
         "cert-dir": folder / "kubelet-certificates",
         "hostname-override": KUBELET_NODE,
         "node-ip": KUBELET_IP,
@@ -205,16 +199,16 @@ def kubelet(home: Home, containerd_pid: int) -> list[str]:
     return [*inside, "unshare", "--mount", "--propagation", "unchanged", "bash", str(folder_of(home) / "kubelet.sh")]
 
 
-def stop_containers(home: Home, programs: Path) -> None:
+def stop_containers(programs: Path, containerd_pid: int) -> None:
     """End every container: they outlive the kubelet and containerd."""
-    engine, socket = programs / "containers", socket_of(home)
+    engine = programs / "containers"
     try:
-        tasks = ctr(engine, socket, "tasks", "ls", "--quiet").split()
+        tasks = ctr(engine, containerd_pid, "tasks", "ls", "--quiet").split()
     except NotReady:
         return
     for task in tasks:
         try:
-            ctr(engine, socket, "tasks", "rm", "--force", task)
+            ctr(engine, containerd_pid, "tasks", "rm", "--force", task)
         except NotReady:
             continue  # it ended by itself
 

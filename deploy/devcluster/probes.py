@@ -12,7 +12,6 @@ from pathlib import Path
 from deploy.devcluster.certificates import KUBELET_IP, SERVICE_IP
 from deploy.devcluster.containers import ctr
 from deploy.devcluster.home import Home
-from deploy.devcluster.kubelet_node import socket_of
 from tiffin.core.errors import NotReady
 
 __all__ = ["Probe", "probes"]
@@ -47,7 +46,8 @@ def anybody() -> ssl.SSLContext:
 def engine_answers(home: Home) -> bool:
     """Whether containerd says its version."""
     try:
-        ctr(Path(home.read().programs) / "containers", socket_of(home), "version")
+        recorded = home.read()
+        ctr(Path(recorded.programs) / "containers", recorded.processes["containerd"].pid, "version")
     except NotReady:
         return False
     return True

@@ -73,7 +73,15 @@ class House:
         assert "errors" not in reply, reply
         return reply["data"]
 
-    def materialise(self, team: str, assets: list[str], *, config: dict[str, Any] | None = None, tags: dict[str, str] | None = None) -> str:
+    def materialise(
+        self,
+        team: str,
+        assets: list[str],
+        *,
+        config: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+        patience_s: float = 240,
+    ) -> str:
         """Launch one run over some assets of a team and wait for it; returns the run's id."""
         entry = next(node["repository"] for node in self.graphql(NODES)["assetNodes"] if node["assetKey"]["path"] == [team, assets[0]])
         params = {
@@ -90,7 +98,7 @@ class House:
         launched = self.graphql(LAUNCH, params=params)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         run = str(launched["run"]["runId"])
-        end = time.monotonic() + 240
+        end = time.monotonic() + patience_s
         while (status := self.graphql(STATUS, run=run)["runOrError"]["status"]) not in ("SUCCESS", "FAILURE", "CANCELED"):
             assert time.monotonic() < end, f"run {run} is still {status}"
             time.sleep(0.3)
