@@ -41,6 +41,7 @@ from tiffin.orchestration.definitions import team_assets
 from tiffin.orchestration.no_pickles import RefusingIOManager
 from tiffin.orchestration.resource_keys import StackClock
 from tiffin.storage.delta import DeltaStore
+from tiffin.storage.folder import FolderStore
 
 FIRST, LAST = date(2013, 1, 1), date(2013, 12, 31)
 NOW = datetime(2014, 1, 2, tzinfo=UTC)
@@ -109,7 +110,8 @@ def competitors(
 
     def tiffin() -> None:
         shutil.rmtree(folder / "tables" / "tables" / team.name, ignore_errors=True)
-        run(asset, instance, {"tables": store, "clock": StackClock(NOW), "io_manager": RefusingIOManager()})
+        objects = FolderStore(folder / "dev")
+        run(asset, instance, {"tables": store, "dev_objects": objects, "clock": StackClock(NOW), "io_manager": RefusingIOManager()})
 
     def bare_in_dagster() -> None:
         run(plain_asset(view, source, new() / "table"), instance, {})

@@ -46,6 +46,7 @@ class DuckEngine:
 
     def __init__(self) -> None:
         self.connection = duckdb.connect(":memory:", config=CONFIG)
+        self.judged: dict[str, frozenset[str]] = {}  # a year's windows run one text: it is parsed and judged once
         for statement in LOCK:
             self.connection.execute(statement)
 
@@ -54,16 +55,17 @@ class DuckEngine:
 
         See `Engine.transform`.
         """
-        with translated(subject, tables):
-            statement = one_select(self.connection, code, subject)
-        for name in sorted(set(statement.named_parameters) - set(parameters)):
+        if code not in self.judged:
+            with translated(subject, tables):
+                self.judged[code] = frozenset(one_select(self.connection, code, subject).named_parameters)
+        named = self.judged[code]
+        for name in sorted(named - set(parameters)):
             raise Invalid(f"{subject}: its SQL has a parameter ${name}, which is not given", fix=nearest(name, parameters))
         for name, table in tables.items():
             self.connection.register(name, table)
         try:
             with translated(subject, tables):
-                given = {name: parameters[name] for name in statement.named_parameters}
-                found = self.connection.sql(code, params=given)
+                found = self.connection.sql(code, params={name: parameters[name] for name in named})
                 return found.to_arrow_table()
         finally:
             for name in tables:
