@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from tests import canary_jobs
 from tests.cluster_case import Cluster, Refused
 from tests.kueue_case import failure_of, make_instance, messages, run_job
 from tests.teams_house import RESTRICTED, House, teams_house
+from tiffin.cli.app import app
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.core.errors import Denied
 
@@ -280,7 +282,9 @@ def test_a_run_workers_rights_suffice_and_a_secret_that_its_step_used_is_nowhere
     logs = "".join(house.cluster.kubectl("logs", name, "-n", namespace) for name in pods)
     assert len(pods) == 2
     assert "printed: digest" in logs
-    shown = house.teams("diff", "--json").stdout + house.teams("list", "--json").stdout
+    queue = CliRunner().invoke(app, ["queue", "--json", "--kubeconfig", str(house.cluster.kubeconfig)])
+    assert queue.exit_code == 0
+    shown = house.teams("diff", "--json").stdout + house.teams("list", "--json").stdout + queue.stdout
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert files
     for place, text in {"events of Dagster": told, "objects": objects, "logs": logs, "--json": shown, "failure": failure}.items():
