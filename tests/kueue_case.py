@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
+from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
+from tests import kueue_jobs
 from tests.cluster_case import Cluster
+from tiffin.orchestration import kueue_executor  # noqa: F401  # for the process that run workers are forked from
 
 ROOT = Path(__file__).resolve().parents[1]
 # what a pod's python imports from: this checkout, which under a mutant is a copy of it
@@ -48,12 +55,60 @@ def make_instance(home: Path, cluster: Cluster, namespace: str, **launcher: Any)
     return dg.DagsterInstance.from_config(str(home))
 
 
+PREPARING = threading.Lock()
+
+
+def prepare_run(
+    job: Any, instance: dg.DagsterInstance, *, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+) -> dg.DagsterRun:
+    """A run whose files are there: Dagster makes them upon its first event, which is not for many threads at once."""
+    found = dg.reconstructable(job)
+    with PREPARING:
+        python = found.get_python_origin()
+        run = instance.create_run_for_job(
+            found.get_definition(), run_config=dict(config or {}), tags=dict(tags or {}), job_code_origin=python
+        )
+        instance.report_engine_event("made for a test", run)
+    return run
+
+
 def run_job(
     job: Any, instance: dg.DagsterInstance, *, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
 ) -> Any:
-    """Run a job of `tests.kueue_jobs` with its run worker in this process and its steps in pods."""
-    found = dg.reconstructable(job)
-    return dg.execute_job(found, instance=instance, run_config=dict(config or {}), tags=dict(tags or {}), raise_on_error=False)
+    """Be the worker of a new run, in this process: for a test that has one run at a time."""
+    return execute_run(dg.reconstructable(job), prepare_run(job, instance, config=config, tags=tags), instance, raise_on_error=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run after its end."""
+
+    run_id: str
+    success: bool
+
+
+def work(job: str, home: str, run_id: str) -> Ended:
+    """Be a run's worker, in a process that does nothing else; its steps are pods.
+
+    Dagster configures logging anew for each run, under locks that another run of the same process may hold: two workers
+    in one process stop each other for ever.
+
+    Args:
+        job: name in `tests.kueue_jobs`.
+        home: folder of the instance.
+    """
+    with dg.DagsterInstance.from_config(home) as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        made = dg.reconstructable(getattr(kueue_jobs, job))
+        return Ended(run_id, execute_run(made, run, instance, raise_on_error=False).success)
+
+
+def workers(count: int) -> ProcessPoolExecutor:
+    """Processes for run workers, forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.kueue_case"])
+    return ProcessPoolExecutor(count, mp_context=context, max_tasks_per_child=1)
 
 
 def messages(instance: dg.DagsterInstance, run_id: str, *, step: str | None = None) -> list[str]:

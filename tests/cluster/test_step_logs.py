@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 
 from tests import kueue_jobs
 from tests.cluster_case import TeamsSpace
-from tests.kueue_case import instance_config, run_job
+from tests.kueue_case import instance_config, prepare_run, work, workers
 from tiffin.embedded.seaweed import Seaweed, start_seaweed
 from tiffin.orchestration.kueue_instance import log_manager
 
@@ -45,8 +44,9 @@ def test_a_steps_log_outlives_its_pod(
         monkeypatch.setenv(name, value)
     config = {"execution": kueue_jobs.EXECUTION, "ops": {"gated_once": {"config": {"folder": str(tmp_path), "gate": "never"}}}}
 
-    with logs_instance(tmp_path / "home", space, seaweed, keys) as instance, ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_job, kueue_jobs.one_gated_once, instance, config=config)
+    with logs_instance(tmp_path / "home", space, seaweed, keys) as instance, workers(1) as pool:
+        made = prepare_run(kueue_jobs.one_gated_once, instance, config=config)
+        run = pool.submit(work, "one_gated_once", str(tmp_path / "home"), made.run_id)
         space.cluster.until("the log is in the store", lambda: "standing at the gate" in printed(instance))
         space.cluster.kubectl("delete", "jobs", "--all", "-n", space.namespace["a"])
         space.cluster.until("the pod is gone", lambda: not space.cluster.items("pods", "-n", space.namespace["a"]))
