@@ -21,10 +21,12 @@ from tests.reader_case import COUNT, VIEWS, put, right, through
 from tests.reader_proxy import proxied
 from tiffin.core.errors import Corrupt, Denied, NotReady
 from tiffin.embedded.valkey import Valkey, start_valkey
+from tiffin.online.breaker import Breaker
 from tiffin.online.fast_source import open_source
 from tiffin.online.reader import FeatureReader, ViewRows
 from tiffin.online.redis import connect
-from tiffin.wire.keys import row_prefix
+from tiffin.online.row_sources import open_rows
+from tiffin.wire.keys import pointer_key, row_prefix
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +253,17 @@ def test_tls_is_spoken_and_an_unknown_authority_refused(server: Valkey, tmp_path
         assert right(ask(reader_at(url, tls=ssl.create_default_context(cafile=str(chain))), rows), rows)
         with pytest.raises(NotReady, match="cannot connect"):
             ask(reader_at(url), rows)
+
+
+def test_a_server_that_is_gone_is_left_alone_after_some_failures(server: Valkey) -> None:
+    rule = Breaker(failures=3, rest_s=3600)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    rows = open_rows(f"redis://127.0.0.1:{port}/0", rule=rule)
+
+    for _ in range(3):
+        with pytest.raises(NotReady, match="cannot connect"):
+            rows.words([b"x"])
+    with pytest.raises(NotReady, match="failed 3 times in a row and is left alone"):
+        rows.fetch([])
+    assert open_rows(server.reader, rule=rule).words([pointer_key("network", VIEWS[0])]) != [None]

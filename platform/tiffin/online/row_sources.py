@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from tiffin.core.errors import Invalid
+from tiffin.online.breaker import Breaker, BreakingRows
 from tiffin.online.cluster import Cluster
 from tiffin.online.cluster_rows import ClusterRows
 from tiffin.online.fast_source import open_source
@@ -28,15 +31,17 @@ def node_urls(url: str) -> list[str]:
     return [f"{scheme}://{user}{at}{host}{slash}{path}" for host in hosts.split(",")]
 
 
-def open_rows(url: str) -> RowSource:
-    """The source that serving uses; nothing is sent before its first use.
+def open_rows(url: str, *, rule: Breaker | None = None) -> RowSource:
+    """The source that serving uses; nothing is sent before its first use. A server that does not answer is left alone for
+    a while, so that requests fail at once instead of waiting in line for it.
 
     Args:
         url: `redis://`, `rediss://`, or with `+cluster` and several hosts; it is never part of an error.
+        rule: when it is left alone, and for how long.
 
     Raises:
         Invalid: it is not readable.
     """
-    if url.partition("://")[0] in CLUSTERS:
-        return ClusterRows(Cluster(node_urls(url)))
-    return open_source(url)
+    clustered = url.partition("://")[0] in CLUSTERS
+    source: RowSource = ClusterRows(Cluster(node_urls(url))) if clustered else open_source(url)
+    return BreakingRows(source, rule=rule or Breaker(), now=time.monotonic)
