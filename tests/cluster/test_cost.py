@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tiffin.compute.usage_collect import single
 from tiffin.compute.usage_log import days_between, read_usage, tick
 from tiffin.core.clock import wall_clock
 from tiffin.core.units import from_us, to_us
+from tiffin.embedded.cost_report import collect_now
 from tiffin.storage.folder import FolderStore
 
 CPU_USD_PER_S, GIB_USD_PER_S = 0.01, 0.002
@@ -163,3 +164,48 @@ def test_two_teams_pay_what_they_held_and_borrowing_is_seen_by_both(
     evicted = [one for one in usages if one.reason == "Preempted"]
     assert [one.name.startswith("job-lent") for one in evicted] == [True]
     assert all(from_us(one.start_us) <= from_us(one.end_us) for one in usages)
+
+
+def test_whoever_asks_for_the_cost_collects_what_is_new(cluster: Cluster, teams_space: Callable[..., TeamsSpace], tmp_path: Path) -> None:
+    space = teams_space({"eta": {"cpu": 1}})
+    store = FolderStore(tmp_path)
+    job = space.job("eta", "once", "sleep 2")
+    job["spec"]["template"]["metadata"] = {
+        "annotations": {"tiffin.dev/assets": "eta/table", "tiffin.dev/partitions": "2013-01-01...2013-01-02"}
+    }
+    cluster.create(job)
+
+    def told() -> list[Any]:
+        assert collect_now(str(cluster.kubeconfig), store) is None
+        usages, _ = read_usage(store, days_between(wall_clock().date() - timedelta(days=1), wall_clock().date()))
+        return [one for one in usages if one.namespace == space.namespace["eta"] and one.ended == "finished"]
+
+    cluster.until("the step is in the records", lambda: bool(told()), namespaces=list(space.namespace.values()))
+
+    (record,) = told()
+    assert (record.assets, record.partitions, record.cluster_queue) == (
+        ("eta/table",),
+        ("2013-01-01...2013-01-02",),
+        space.cluster_queue["eta"],
+    )
+    assert "does not answer" in (collect_now(str(nowhere(tmp_path)), store) or "")
+
+
+def nowhere(folder: Path) -> Path:
+    """A kubeconfig whose API server is not there."""
+    file = folder / "kubeconfig"
+    server = {"name": "x", "cluster": {"server": "http://127.0.0.1:9"}}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    file.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "x",
+                "clusters": [server],
+                "contexts": [context],
+                "users": [{"name": "x", "user": {}}],
+            }
+        )
+    )
+    return file

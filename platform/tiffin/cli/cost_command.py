@@ -65,6 +65,8 @@ def cost(
         show_table("\nborrowed: paid by the borrower, of the lender's idle quota", ["borrower", "lender", "USD"], lent)
     if counts:
         show_table("\n1,000 predictions", ["model", "USD"], [[name, dollars(micro)] for name, micro in told["per_1000_usd_micro"].items()])
+    if found.trouble:
+        say(f"the cluster could not be asked for what is new: {found.trouble}")
     if found.local:
         say("steps that ran without a cluster are counted as local: one core and 1Gi for as long as they ran")
     if found.guessed_s:
@@ -118,6 +120,7 @@ def as_json(found: CostReport, bill: Bill, words: list[By], counts: dict[str, in
         "records": found.records,
         "local": found.local,
         "guessed_s": found.guessed_s,
+        "trouble": found.trouble,
     }
 
 

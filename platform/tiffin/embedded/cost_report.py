@@ -9,19 +9,25 @@ from pathlib import Path
 
 from tiffin.compute.cost import Bill, bill_of
 from tiffin.compute.declared_file import read_file
+from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.platform_file import PlatformFile
 from tiffin.compute.prices import Prices
-from tiffin.compute.usage_log import days_between, read_usage
-from tiffin.core.errors import Invalid, NotReady
+from tiffin.compute.usage_log import days_between, read_usage, tick
+from tiffin.core.clock import Clock, wall_clock
+from tiffin.core.errors import Conflict, Invalid, NotReady, PlatformError
 from tiffin.core.settings import Settings
-from tiffin.core.units import parse_duration
+from tiffin.core.units import parse_duration, to_us
 from tiffin.embedded.stack import load
 from tiffin.manifests.usage import UsageRecord
 from tiffin.orchestration.backfill_client import Dagster
 from tiffin.orchestration.cost_local import local_usage
+from tiffin.storage.objects import ObjectStore
 from tiffin.storage.s3 import S3Store
 
-__all__ = ["CostReport", "cost_report", "period_of", "read_prices"]
+__all__ = ["CostReport", "collect_now", "cost_report", "period_of", "read_prices"]
+
+ASK_FOR_S = 3.0
+"""Somebody waits for the answer, and the records are there without the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class CostReport:
     Args:
         local: whether steps were counted that no cluster admitted.
         guessed_s: seconds in it that nobody saw, by Kueue's own sum.
+        trouble: why the cluster could not be asked for what is new; None when it was, or there is none.
     """
 
     first: date
@@ -39,6 +46,7 @@ class CostReport:
     records: int
     local: bool
     guessed_s: int
+    trouble: str | None = None
 
 
 def read_prices(platform: Path) -> Prices:
@@ -86,7 +94,9 @@ def cost_report(home: Path, platform: Path, first: date, last: date) -> CostRepo
     if "seaweed" not in stack.running():
         raise NotReady(f"the stack in {stack.home} does not run", fix="tiffin up")
     settings = stack.settings()
-    usages, quotas = read_usage(dev_objects(settings), days_between(first, last))
+    store = dev_objects(settings)
+    trouble = None if settings.cluster is None else collect_now(settings.cluster, store)
+    usages, quotas = read_usage(store, days_between(first, last))
     local: Sequence[UsageRecord] = ()
     part = stack.running().get("webserver")
     if settings.cluster is None and part is not None:
@@ -94,7 +104,23 @@ def cost_report(home: Path, platform: Path, first: date, last: date) -> CostRepo
         local = local_usage(Dagster(f"http://127.0.0.1:{part.ports['http']}"), *bounds)
     bill = bill_of([*usages, *local], quotas, read_prices(platform))
     guessed = sum(one.end_us - one.start_us for one in usages if one.guessed) // 1_000_000
-    return CostReport(first, last, bill, len(usages) + len(local), bool(local), guessed)
+    return CostReport(first, last, bill, len(usages) + len(local), bool(local), guessed, trouble)
+
+
+def collect_now(cluster: str, store: ObjectStore, *, clock: Clock = wall_clock) -> str | None:
+    """Look at the cluster's Workloads once, as the collector does; why it could not be done, for people.
+
+    Who may read costs need not be one who may read the cluster, and a cluster that is away has its records all the same.
+    """
+    try:
+        with KubernetesCluster.connect(cluster, agent="tiffin-cost") as door:
+            door.api.patience_s = ASK_FOR_S
+            tick(store, door.queue_objects(None), now_us=to_us(clock()))
+    except Conflict:
+        return None  # the platform's own collector was first
+    except PlatformError as err:
+        return err.message
+    return None
 
 
 def midnight(day: date) -> datetime:
