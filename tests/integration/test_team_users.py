@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
+from redis.exceptions import NoPermissionError
 
 from tests.team_files import ROOT
 from tiffin.embedded.processes import free_port, wait_until
@@ -78,7 +79,7 @@ def test_a_publisher_writes_its_own_teams_keys_and_no_others(connect: Connect) -
 
     assert publisher.set(key("network", "x"), "1")
     for team in ("fleet", "eta"):
-        with pytest.raises(redis.NoPermissionError):
+        with pytest.raises(NoPermissionError):
             publisher.set(key(team, "x"), "1")
 
 
@@ -88,9 +89,9 @@ def test_a_reader_reads_the_teams_that_its_file_names_and_writes_nothing(connect
 
     assert [eta.get(key(team, "y")) for team in ("eta", "network", "fleet")] == [None, None, None]
     assert fleet.get(key("fleet", "y")) is None
-    with pytest.raises(redis.NoPermissionError):
+    with pytest.raises(NoPermissionError):
         fleet.get(key("network", "y"))
-    with pytest.raises(redis.NoPermissionError):
+    with pytest.raises(NoPermissionError):
         eta.set(key("eta", "y"), "1")
 
 
@@ -99,5 +100,5 @@ def test_no_user_lists_empties_or_configures_the_server(connect: Connect, comman
     set_passwords(connect, "network-publisher", "network-reader")
 
     for user in ("network-publisher", "network-reader"):
-        with pytest.raises(redis.NoPermissionError):
+        with pytest.raises(NoPermissionError):
             connect(user).execute_command(*command.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.team_files import PLATFORM, TEAM_NAMES, make_platform, make_team
@@ -102,6 +102,8 @@ def test_amounts_have_one_spelling() -> None:
 
 
 @given(one=TEAM_NAMES, other=TEAM_NAMES)
+@example(one="last_mile", other="last_stop")
+@example(one="ab_c", other="a_bc")
 def test_two_teams_never_share_a_namespace_or_a_queue(one: str, other: str) -> None:
     places = [{namespace_of(team), cluster_queue_of(team), backfill_queue_of(team), "run-workers"} for team in (one, other)]
 
