@@ -8,15 +8,15 @@ from typing import Any
 from tiffin.online.asked import Keys
 from tiffin.online.decode import ViewRows
 from tiffin.online.metrics import ReadMetrics, Watched, measured
-from tiffin.online.plan_read import Fetch, Known, Reading, reading
-from tiffin.online.reader import Features, ask_all, chosen, decode_all
+from tiffin.online.plan_read import Fetch, Known, Reading
+from tiffin.online.reader import Features, ViewReader, chosen, decode_all
 from tiffin.online.source import Answer, AsyncRowSource
 from tiffin.online.views import OnlineView
 
 __all__ = ["AsyncFeatureReader"]
 
 
-class AsyncFeatureReader:
+class AsyncFeatureReader(ViewReader):
     """Reads rows of some views; the tasks of one event loop may share it. See `FeatureReader`."""
 
     def __init__(
@@ -27,11 +27,8 @@ class AsyncFeatureReader:
         now_us: Callable[[], int],
         watch: Callable[[ReadMetrics], None] | None = None,
     ) -> None:
+        super().__init__(views, now_us=now_us, watch=watch)
         self.source = source
-        self.views = tuple(views)
-        self.now_us = now_us
-        self.watch = watch
-        self.known: dict[str, Known] = {}
 
     async def read(self, keys: Keys, features: Features | None = None) -> dict[str, ViewRows]:
         """Rows of every view, by `"team/view"`; arguments, answer and errors are those of `FeatureReader.read`."""
@@ -39,8 +36,8 @@ class AsyncFeatureReader:
         views = chosen(self.views, features)
         if not views:
             return {}
-        asked = ask_all(views, keys)
-        found = await self.drive(reading(views, {ref: one.unique for ref, one in asked.items()}, self.known), watched)
+        asked, steps = self.begin(views, keys)
+        found = await self.drive(steps, watched)
         rows = decode_all(views, found, asked, features, now_us=self.now_us)
         if watched is not None:
             watched.end(measured(rows))

@@ -18,19 +18,40 @@ from tiffin.online.plan_read import Fetch, Known, Reading, reading
 from tiffin.online.source import Answer, RowSource
 from tiffin.online.views import OnlineView
 
-__all__ = ["FeatureReader", "ViewRows"]
+__all__ = ["FeatureReader", "ViewReader", "ViewRows"]
 
 Features = Mapping[str, Sequence[str]]
 
 
-class FeatureReader:
+class ViewReader:
+    """What a reader holds whose source it awaits or waits for: its views, its clock, and what it has learnt of them.
+
+    Args:
+        views: what to read; fixed for the reader's life.
+        now_us: the wall in µs; a generation that replays history brings its own instant.
+        watch: called after every read, with what it cost.
+    """
+
+    def __init__(
+        self, views: Sequence[OnlineView], *, now_us: Callable[[], int], watch: Callable[[ReadMetrics], None] | None = None
+    ) -> None:
+        self.views = tuple(views)
+        self.now_us = now_us
+        self.watch = watch
+        self.known: dict[str, Known] = {}
+
+    def begin(self, views: Sequence[OnlineView], keys: Keys) -> tuple[dict[str, Asked], Reading]:
+        """What is asked of each view, and the decisions that ask for it."""
+        asked = ask_all(views, keys)
+        return asked, reading(views, {ref: one.unique for ref, one in asked.items()}, self.known)
+
+
+class FeatureReader(ViewReader):
     """Reads rows of some views; threads may share it.
 
     Args:
         source: from `tiffin.online.fast_source.open_source`, or any other `RowSource`.
-        views: what to read; fixed for the reader's life.
-        now_us: the wall in µs; a generation that replays history brings its own instant.
-        watch: called after every read, with what it cost.
+        views, now_us, watch: see `ViewReader`.
     """
 
     def __init__(
@@ -41,11 +62,8 @@ class FeatureReader:
         now_us: Callable[[], int],
         watch: Callable[[ReadMetrics], None] | None = None,
     ) -> None:
+        super().__init__(views, now_us=now_us, watch=watch)
         self.source = source
-        self.views = tuple(views)
-        self.now_us = now_us
-        self.watch = watch
-        self.known: dict[str, Known] = {}
 
     def read(self, keys: Keys, features: Features | None = None) -> dict[str, ViewRows]:
         """Rows of every view, by `"team/view"`.
@@ -63,8 +81,8 @@ class FeatureReader:
         views = chosen(self.views, features)
         if not views:
             return {}
-        asked = ask_all(views, keys)
-        found = self.drive(reading(views, {ref: one.unique for ref, one in asked.items()}, self.known), watched)
+        asked, steps = self.begin(views, keys)
+        found = self.drive(steps, watched)
         rows = decode_all(views, found, asked, features, now_us=self.now_us)
         if watched is not None:
             watched.end(measured(rows))
