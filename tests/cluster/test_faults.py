@@ -15,6 +15,9 @@ from tests.cluster_case import Cluster, own_cluster, teams_space
 from tests.kueue_stage import Ended, Stage, fault_points, fault_seed
 from tiffin.embedded.seaweed import Seaweed, start_seaweed
 
+# ten points take a minute or two on a quiet machine, and many times that on a busy one
+pytestmark = pytest.mark.timeout(3000)
+
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:

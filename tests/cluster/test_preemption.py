@@ -17,6 +17,8 @@ from tests.kueue_stage import Ended, Stage, fault_points, fault_seed, poll, rand
 from tiffin.embedded.seaweed import Seaweed, start_seaweed
 
 SpaceMaker = Callable[..., TeamsSpace]
+# ten points take a minute or two on a quiet machine, and many times that on a busy one
+pytestmark = pytest.mark.timeout(3000)
 
 
 @pytest.fixture(scope="module")
