@@ -108,7 +108,7 @@ def workers(count: int) -> ProcessPoolExecutor:
     """Processes for run workers, forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.kueue_case"])
-    return ProcessPoolExecutor(count, mp_context=context, max_tasks_per_child=1)
+    return ProcessPoolExecutor(count, mp_context=context)
 
 
 def messages(instance: dg.DagsterInstance, run_id: str, *, step: str | None = None) -> list[str]:
