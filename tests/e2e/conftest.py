@@ -8,20 +8,15 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as grpc
 
-from tests.e2e.house import AS_OF, BIN, JUNE_HOURS, LATEST, House
+from tests.e2e.house import JUNE_HOURS, House, filled
 
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(Path(tmp_path_factory.mktemp("house")))
-    try:
-        house.tiffin("up", "--as-of", AS_OF)
-        house.run(BIN / "python", "scripts/materialise.py", "--home", house.home, "--latest", LATEST)
+    with filled(Path(tmp_path_factory.mktemp("house"))) as house:
         hours = dict(zip(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), JUNE_HOURS, strict=True))
         house.materialise("network", ["airport_hours"], tags=hours)
         yield house
-    finally:
-        house.tiffin("down", check=False)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,18 @@ NODES = "{ assetNodes { assetKey { path } repository { name location { name } } 
 LAUNCH = """mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
 STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+
+
+@contextmanager
+def filled(home: Path) -> Iterator[House]:
+    """A house that is up and holds the newest partitions of all teams; taken down by pid."""
+    house = House(home)
+    try:
+        house.tiffin("up", "--as-of", AS_OF)
+        house.run(BIN / "python", "scripts/materialise.py", "--home", house.home, "--latest", LATEST)
+        yield house
+    finally:
+        house.tiffin("down", check=False)
 
 
 def ask(client: grpc.InferenceServerClient, rows: pa.Table, endpoint: str = "eta") -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.house import AS_OF, BIN, LATEST, House
+from tests.e2e.house import House, filled
 from tests.ui.pages import WINDOW, Ui
 
 SHOTS = os.environ.get("SCREENSHOTS")
@@ -19,13 +19,8 @@ SHOTS = os.environ.get("SCREENSHOTS")
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(Path(tmp_path_factory.mktemp("house")))
-    try:
-        house.tiffin("up", "--as-of", AS_OF)
-        house.run(BIN / "python", "scripts/materialise.py", "--home", house.home, "--latest", LATEST)
+    with filled(Path(tmp_path_factory.mktemp("house"))) as house:
         yield house
-    finally:
-        house.tiffin("down", check=False)
 
 
 @pytest.fixture(scope="session")
