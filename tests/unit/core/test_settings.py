@@ -70,7 +70,8 @@ def test_a_child_process_gets_the_same_settings() -> None:
 
 
 def test_every_setting_survives_the_way_to_a_child_process() -> None:
-    given = {f"TIFFIN_{name.upper()}": "2013-12-31" for name in Settings.model_fields} | {"TIFFIN_ATTEMPT": "3"}
+    numbers = dict.fromkeys(("TIFFIN_ATTEMPT", "TIFFIN_GANG_RANK", "TIFFIN_GANG_SIZE"), "3")
+    given = {f"TIFFIN_{name.upper()}": "2013-12-31" for name in Settings.model_fields} | numbers
 
     assert Settings.from_environment(given).to_environment() == given
 
