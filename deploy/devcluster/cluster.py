@@ -23,7 +23,7 @@ from tiffin.core.errors import Invalid, NotReady, nearest
 from tiffin.core.settings import inherited_environment
 from tiffin.embedded.processes import Process, alive, rotate, spawn, stop, tail, wait_until
 
-__all__ = ["PARTS", "down", "kill", "kubectl", "status", "up"]
+__all__ = ["CONTROL", "PARTS", "down", "kill", "kubectl", "status", "up"]
 
 ROOT = Path(__file__).parents[2]
 # in the order of starting; ended in the opposite order

@@ -96,11 +96,13 @@ class Pod:
         self.report(phase)
 
     def ran_before(self) -> bool:
-        """Whether an earlier agent ran it: its end is unknown, and a pod that never restarts must not run twice."""
+        """Whether an earlier agent began it: its end is unknown, and a pod that never restarts must not run twice.
+
+        The API server may not know: that agent may have died before it could tell that the pod runs. Its log does.
+        """
         status = self.pod.get("status") or {}
-        init = status.get("initContainerStatuses") or ()
-        known = status.get("phase") == "Running" or any("running" in one.get("state", {}) for one in init)
-        return known and self.pod["spec"].get("restartPolicy", "Always") == "Never"
+        begun = status.get("phase") == "Running" or any(self.folder.glob("*.log"))
+        return begun and self.pod["spec"].get("restartPolicy", "Always") == "Never"
 
     def pull(self) -> None:
         """Pretend to pull an image, when asked to."""
