@@ -30,13 +30,14 @@ def house(cluster: Cluster, tmp_path: Path) -> Iterator[House]:
 def versions(house: House) -> dict[str, str]:
     """What of every object changes when somebody writes its spec, labels or owner of a field."""
     found = {}
-    kinds = "role,rolebinding,serviceaccount,networkpolicy,limitrange,resourcequota,localqueue,deployment,service"
+    kinds = "role,rolebinding,serviceaccount,networkpolicy,limitrange,resourcequota,localqueue,deployment,service,configmap"
     wide = "namespace,clusterqueue,cohort,resourceflavor,workloadpriorityclass,clusterrole,clusterrolebinding"
     for arguments in ([kinds, "-A"], [wide]):
         for item in house.cluster.items(*arguments, "-l", f"tiffin.dev/installation={house.name}"):
             metadata = item["metadata"]
             name = f"{item['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
-            found[name] = json.dumps([metadata.get("generation"), metadata["labels"], item.get("spec"), item.get("rules")], sort_keys=True)
+            parts = [metadata.get("generation"), metadata["labels"], *(item.get(part) for part in ("spec", "rules", "data"))]
+            found[name] = json.dumps(parts, sort_keys=True)
     return found
 
 
