@@ -62,9 +62,9 @@ test-docs: env ## docs/how-to word for word, in a copy of the checkout
 test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromium); SCREENSHOTS=DIR keeps the pictures
 	SCREENSHOTS="$${SCREENSHOTS:-}" $(RUN)/pytest tests/ui
 
-test-cluster: env ## on a real Kubernetes with Kueue: built once into the cache (17 minutes), or the cluster of $KUBECONFIG
+test-cluster: env ## on a real Kubernetes with Kueue: built once into the cache (17 minutes), or the cluster of $KUBECONFIG; FAULT_POINTS=n random points of each fault story (10)
 	if [ -z "$${KUBECONFIG:-}" ]; then $(RUN)/python -m deploy.devcluster build; fi
-	$(RUN)/pytest tests/cluster
+	$(RUN)/pytest tests/cluster -n 2 --dist loadfile --durations=15
 
 bench: env ## make bench BENCH=name: a table, then one JSON line
 	$(RUN)/python -m bench.$(BENCH)

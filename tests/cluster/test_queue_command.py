@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def test_who_waits_is_told_why_behind_whom_and_what_would_help(cluster: Cluster,
     cluster.until("the first Job to run", lambda: state(cluster, space, "busy") == "running", namespaces=[space.namespace["a"]])
     cluster.create(job(space, "a", "second", "2"))
     cluster.until("the second to wait", lambda: state(cluster, space, "second") == "waiting", namespaces=[space.namespace["a"]])
+    time.sleep(1.1)  # Kueue orders by the second of creation; within one second it tosses
     cluster.create(job(space, "a", "third", "1"))
     cluster.until("the third to wait", lambda: state(cluster, space, "third") == "waiting", namespaces=[space.namespace["a"]])
 
