@@ -21,7 +21,7 @@ from deploy.devcluster.node_processes import end_leftovers
 from deploy.devcluster.probes import Probe, probes
 from tiffin.core.errors import Invalid, NotReady, nearest
 from tiffin.core.settings import inherited_environment
-from tiffin.embedded.processes import Process, alive, rotate, spawn, stop, tail, wait_until
+from tiffin.embedded.processes import Process, alive, port_is_free, rotate, spawn, stop, tail, wait_until
 
 __all__ = ["CONTROL", "PARTS", "down", "kill", "kubectl", "status", "up"]
 
@@ -30,6 +30,14 @@ ROOT = Path(__file__).parents[2]
 CONTROL = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kueue", "certificate-sync")
 NODES = {"process": ("node",), "kubelet": ("containerd", "kubelet", "forward"), "none": ()}
 PARTS = (*CONTROL, *NODES["process"], *NODES["kubelet"])
+LISTENS = {
+    "etcd": ("etcd", "etcd_peer"),
+    "kube-apiserver": ("api",),
+    "kube-controller-manager": ("controller",),
+    "kube-scheduler": ("scheduler",),
+    "kueue": ("webhook", "visibility", "metrics", "health"),
+    "node": ("node",),
+}
 # on two busy cores the API server was seen to need 40 s
 PATIENCE_S = 180.0
 FLAVOR = """apiVersion: kueue.x-k8s.io/v1beta2
@@ -138,6 +146,8 @@ def ensure(home: Home, recorded: Recorded, name: str, say: Say) -> Recorded:
         say(f"{name} is gone: starting it again")
         if name != "containerd":  # its containers are meant to outlive it
             stop(known, grace_s=1.0)  # what is left of its session
+        # a killed program of many threads looks dead a moment before the last of them lets go of its ports
+        wait_until(lambda: all(port_is_free(recorded.ports[port]) for port in LISTENS.get(name, ())), timeout_s=PATIENCE_S)
     command = commands(home, recorded)[name]
     log = home.logs / f"{name}.log"
     rotate(log)
