@@ -64,7 +64,7 @@ test-ui: env ## the stories in a real Chromium (Debian's: apt-get install chromi
 
 test-cluster: env ## on a real Kubernetes with Kueue: built once into the cache (17 minutes), or the cluster of $KUBECONFIG; FAULT_POINTS=n random points of each fault story (10)
 	if [ -z "$${KUBECONFIG:-}" ]; then $(RUN)/python -m deploy.devcluster build; fi
-	$(RUN)/pytest tests/cluster -n 2 --dist loadfile --durations=15
+	$(RUN)/pytest tests/cluster -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 bench: env ## make bench BENCH=name: a table, then one JSON line
 	$(RUN)/python -m bench.$(BENCH)
