@@ -78,6 +78,7 @@ class Unlocked(DuckEngine):
     def __init__(self) -> None:
         import duckdb
 
+        super().__init__()
         self.connection = duckdb.connect(":memory:", config={**CONFIG, "enable_external_access": "true"})
 
 
