@@ -14,9 +14,8 @@ import yaml
 
 from tiffin.compute.apply import Door
 from tiffin.compute.budget import Budget, Standing, settle
-from tiffin.compute.cost import bill_of
+from tiffin.compute.cost_month import spent_this_month
 from tiffin.compute.prices import Prices
-from tiffin.compute.usage_log import days_between, read_usage
 from tiffin.core.clock import Clock, wall_clock
 from tiffin.core.errors import Invalid, NotFound, PlatformError
 from tiffin.orchestration.cost_assets import COST_TABLE
@@ -55,16 +54,10 @@ def month_so_far(store: ObjectStore, prices: Prices, budgets: Mapping[str, TeamB
     Raises:
         NotFound: a flavor has no price.
     """
-    today = clock().date()
-    usages, quotas = read_usage(store, days_between(today.replace(day=1), today))
-    paid = bill_of(usages, quotas, prices).by("team")
+    now = clock()
+    spent = spent_this_month(store, prices, now=now)
     return [
-        Budget(
-            team=team,
-            spent_usd=Decimal(paid.get((team,), 0)) / 1_000_000,
-            limit_usd=line.usd_per_month,
-            month=f"{today:%Y-%m}",
-        )
+        Budget(team=team, spent_usd=spent.get(team, Decimal(0)), limit_usd=line.usd_per_month, month=f"{now:%Y-%m}")
         for team, line in budgets.items()
     ]
 

@@ -26,6 +26,7 @@ from tiffin.compute.observation import observe
 from tiffin.compute.states import ENDED, Limits, Memory, State, Transition, step
 from tiffin.compute.world import World
 from tiffin.core.errors import Conflict, NotFound, PlatformError
+from tiffin.testing.object_store import expect, expect_error
 
 __all__ = ["CASES", "Case", "Stage", "check_cluster", "random_program", "run_program"]
 
@@ -169,21 +170,6 @@ def playing(cluster: Whole, stage: Stage) -> Iterator[Play]:
     finally:
         for name in play.memories:
             cluster.stop(stage.namespace, play.full(name))
-
-
-def expect(condition: object, message: str) -> None:
-    """An assertion that `python -O` keeps."""
-    if not condition:
-        raise AssertionError(message)
-
-
-def expect_error(kind: type[PlatformError], action: Callable[[], object], what: str) -> PlatformError:
-    """`action` is refused with `kind`; returns the refusal."""
-    try:
-        action()
-    except kind as err:
-        return err
-    raise AssertionError(f"{what}: expected {kind.__name__}, nothing was raised")
 
 
 def one_job_however_often(play: Play) -> None:

@@ -45,7 +45,7 @@ def check_object_store(store: ObjectStore, prefix: str, *, seed: int = 0, rounds
             raise AssertionError(f"{name}: {err}") from err
 
 
-def expect(condition: bool, message: str) -> None:
+def expect(condition: object, message: str) -> None:
     """An assertion that `python -O` keeps."""
     if not condition:
         raise AssertionError(message)
