@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from tiffin.core.errors import Invalid, NotFound, NotReady, nearest
 from tiffin.orchestration.backfill_progress import Progress
-from tiffin.orchestration.backfill_ranges import GAVE_UP, RANGE_END, RANGE_START, RETRY, in_ranges
+from tiffin.orchestration.backfill_ranges import GAVE_UP, RANGE_END, RANGE_START, RETRIED_WITHIN_S, RETRY, in_ranges
 
 __all__ = ["ACTIVE", "Dagster", "PartitionedAsset", "RunTold"]
 
@@ -163,9 +164,17 @@ class Dagster:
             before = page[-1]["timestamp"]
         return found
 
-    def active_runs(self, asset: PartitionedAsset) -> list[RunTold]:
-        """Runs over ranges of this asset that have not ended."""
-        return [run for run in self.runs(statuses=sorted(ACTIVE)) if asset.name in run.assets and run.partitions(asset.keys)]
+    def unfinished_runs(self, asset: PartitionedAsset) -> list[RunTold]:
+        """Runs over ranges of this asset that have not ended, and failed ones whose retries are still to come.
+
+        The active ones are asked for before and after: a run that fails while the failed ones are read, and a retry that
+        starts then, are in one of the three answers.
+        """
+        before = self.runs(statuses=sorted(ACTIVE))
+        failed = self.runs(statuses=["FAILURE"], updatedAfter=time.time() - RETRIED_WITHIN_S)
+        after = self.runs(statuses=sorted(ACTIVE))
+        found = {run.run_id: run for run in (*before, *(run for run in failed if not run.settled), *after)}
+        return [run for run in found.values() if asset.name in run.assets and run.partitions(asset.keys)]
 
     def runs(self, **filters: Any) -> list[RunTold]:
         """Runs by `runIds`, `statuses` or `tags`, newest first."""

@@ -11,6 +11,7 @@ __all__ = [
     "MAX_RUNS",
     "RANGE_END",
     "RANGE_START",
+    "RETRIED_WITHIN_S",
     "RETRY",
     "RETRY_OF",
     "RETRY_ROOT",
@@ -31,6 +32,9 @@ BACKFILL = "tiffin/backfill"
 RETRY_OF, RETRY_ROOT, TRIES = "tiffin/retry_of", "tiffin/retry_root", "tiffin/tries"
 RETRY, GAVE_UP = "tiffin/retry", "tiffin/gave_up"
 """On a failed run, once it is settled: what was done about it, and which partitions nobody tries again."""
+
+RETRIED_WITHIN_S = 600.0
+"""How far back the sensor looks for failed runs when it is new: an older one is nobody's any more."""
 
 MAX_RUNS = 64
 MAX_TRIES = 2

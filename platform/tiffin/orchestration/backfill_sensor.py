@@ -17,6 +17,7 @@ from tiffin.orchestration.backfill_ranges import (
     GAVE_UP,
     RANGE_END,
     RANGE_START,
+    RETRIED_WITHIN_S,
     RETRY,
     RETRY_OF,
     RETRY_ROOT,
@@ -33,7 +34,7 @@ __all__ = ["NAME", "failed_ranges", "keep_backfill_waiting", "requests_for", "re
 NAME = "retry_failed_ranges"
 INTERVAL_S = 5
 AT_ONCE = 50
-FIRST_LOOK_BACK = timedelta(minutes=10)
+FIRST_LOOK_BACK = timedelta(seconds=RETRIED_WITHIN_S)
 UI_BACKFILL, WILL_RETRY = "dagster/backfill", "dagster/will_retry"
 ASKED = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.STEP_FAILURE}
 

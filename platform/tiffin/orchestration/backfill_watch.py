@@ -30,7 +30,7 @@ class Plan:
     Args:
         asked: the partitions that were asked for.
         due: those to be run now: missing, failed or outdated ones that no run is working on.
-        running: those that an active run will make.
+        running: runs that will make some of the others: active ones, and failed ones that will be retried.
         why: words for people, by reason.
     """
 
@@ -106,7 +106,8 @@ def is_day(text: str) -> bool:
 
 def plan(dagster: Dagster, asset: PartitionedAsset, asked: Sequence[str], *, force: bool) -> Plan:
     """What of `asked` must run: nothing that is made by today's code, unless `force`; nothing that a run is working on."""
-    running = tuple(run for run in dagster.active_runs(asset) if set(run.partitions(asset.keys)) & set(asked))
+    running = tuple(run for run in dagster.unfinished_runs(asset) if set(run.partitions(asset.keys)) & set(asked))
+    asset = dagster.asset(asset.name)  # after the runs: what one of them finished in between is not made twice
     covered = {key for run in running for key in run.partitions(asset.keys)}
     versions = {} if force else dagster.versions(asset)
     due: list[str] = []

@@ -35,12 +35,15 @@ class Memory:
     silent: list[str] = field(default_factory=list)
     outages: int = 0
     made: tuple[str, ...] = ()
+    meanwhile: tuple[str, ...] = ()
 
     def versions(self, asset: PartitionedAsset) -> dict[str, str]:
         return self.code
 
-    def active_runs(self, asset: PartitionedAsset) -> list[RunTold]:
-        return [run for run in self.known if run.active]
+    def unfinished_runs(self, asset: PartitionedAsset) -> list[RunTold]:
+        found = [run for run in self.known if not run.settled]
+        self.made += self.meanwhile
+        return found
 
     def silent_daemons(self) -> list[str]:
         return self.silent
@@ -75,6 +78,7 @@ class Memory:
 
 
 def planned(memory: Memory, made: tuple[str, ...] = (), *, force: bool = False) -> Plan:
+    memory.made = made
     return plan(memory, make_asset(made), DAYS, force=force)  # type: ignore[arg-type]  # our own in its place
 
 
@@ -104,6 +108,20 @@ def test_what_a_run_is_working_on_is_joined_and_not_started_twice() -> None:
 
     assert memory.launched == [(DAYS[8], DAYS[9])]
     assert backfill.roots == ["old", "new-1"]
+
+
+def test_a_failed_run_that_will_be_retried_is_joined_and_its_range_not_started_twice() -> None:
+    memory = Memory(known=[make_run("old", "FAILURE", DAYS[0], DAYS[7]), make_run("older", "FAILURE", DAYS[8], DAYS[9], **{RETRY: "cut"})])
+
+    found = planned(memory)
+
+    assert (found.due, [run.run_id for run in found.running]) == (DAYS[8:], ["old"])
+
+
+def test_what_a_run_finished_while_we_looked_is_not_started_again() -> None:
+    memory = Memory(code=dict.fromkeys(DAYS, "v2"), meanwhile=DAYS[:4])
+
+    assert planned(memory, made=()).due == DAYS[4:]
 
 
 def test_each_group_of_neighbours_is_one_run() -> None:
@@ -162,8 +180,9 @@ def test_a_cancelled_run_leaves_its_partitions_unmade() -> None:
 
 
 def test_what_another_run_made_meanwhile_is_not_called_unmade() -> None:
-    memory = Memory(made=DAYS)
+    memory = Memory()
     backfill = launch(memory, planned(memory))  # type: ignore[arg-type]  # as above
+    memory.made = DAYS
     memory.known = [make_run("new-1", "FAILURE", DAYS[0], DAYS[9], **{BACKFILL: backfill.name, RETRY: "lost", GAVE_UP: DAYS[0]})]
 
     assert follow(memory, backfill, quiet, sleep=memory.tick).unmade == ()  # type: ignore[arg-type]  # as above
