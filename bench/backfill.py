@@ -1,7 +1,7 @@
 """What a year's backfill costs beside its bare work: `make bench BENCH=backfill`.
 
 Three ways to the same 365 daily partitions of a view (`--view`; `fleet/carrier_delays` is the lightest), over the
-real flights of 2013, each into a new table:
+real flights of 2013 (`--copies n`: each of them n times, a larger company's year), each into a new table:
 
 - `tiffin`: one ranged run of the asset in Dagster, in process, on SQLite: leakage and data checks, canonical values, digests, events.
 - `bare`: one script: read the source, sort it once, call the team's function or SQL per day, write all days by plain delta-rs, partitioned.
@@ -123,6 +123,7 @@ def main() -> None:
     """Time them interleaved, after a comparison of what they wrote."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--copies", type=int, default=1, help="every flight so many times: rows in, not rows out")
     parser.add_argument("--view", choices=sorted(VIEWS), default="fleet/carrier_delays")
     asked = parser.parse_args()
     rounds, ref = asked.rounds, asked.view
@@ -132,7 +133,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="tiffin-bench-"))
     try:
         store = DeltaStore(str(folder / "tables"))
-        store.replace("raw/flights", load_flights(), partitions=None)
+        store.replace("raw/flights", pa.concat_tables([load_flights()] * asked.copies), partitions=None)
         write_instance(folder / "dagster")  # as `tiffin up` makes it: SQLite
         instance = dg.DagsterInstance.from_config(str(folder / "dagster"))
         ways = competitors(team, view, store, folder, instance)
@@ -152,12 +153,13 @@ def main() -> None:
         [name, f"{one.wall:.2f}", f"{one.cpu:.2f}", f"{own.wall / one.wall:.2f}", f"{own.cpu / one.cpu:.2f}"] for name, one in times.items()
     ]
     print_table(
-        f"{ref}: 365 days, {year.num_rows:,} rows; medians of {rounds}",
+        f"{ref}: 365 days, every flight {asked.copies} times, {year.num_rows:,} rows made; medians of {rounds}",
         ["", "wall s", "CPU s", "tiffin's wall to it", "tiffin's CPU to it"],
         table,
     )
     detail = {
         "view": ref,
+        "copies": asked.copies,
         "rows": year.num_rows,
         "partitions": 365,
         "rounds": rounds,
