@@ -12,6 +12,7 @@ import pytest
 
 from deploy.devcluster.home import Wishes
 from tests.cluster_case import Cluster, TeamsSpace, own_cluster, teams_space, users_cluster
+from tiffin.embedded.seaweed import Seaweed, start_seaweed
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         return
     with own_cluster(tmp_path_factory.mktemp("cluster") / "shared") as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """An object store with the buckets of a stack; tests of one module share it."""
+    server = start_seaweed(tmp_path_factory.mktemp("seaweed"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from sensors.janitor import clean_up
 from tests.cluster_case import Cluster, own_cluster, teams_space
 from tests.kueue_stage import Ended, Stage, fault_points, fault_seed
-from tiffin.embedded.seaweed import Seaweed, start_seaweed
+from tiffin.embedded.seaweed import Seaweed
 
 # ten points take a minute or two on a quiet machine, and many times that on a busy one
 pytestmark = pytest.mark.timeout(3000)
@@ -24,13 +24,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Its parts are killed, so nobody else may use it."""
     with own_cluster(tmp_path_factory.mktemp("faults") / "cluster") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    server = start_seaweed(tmp_path_factory.mktemp("seaweed"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -14,18 +14,11 @@ import pytest
 from tests.cluster_case import TeamsSpace
 from tests.fenced_assets import POINTS, PUBLISHING, SLICES, WORKING
 from tests.kueue_stage import Ended, Stage, fault_points, fault_seed, poll, random_points
-from tiffin.embedded.seaweed import Seaweed, start_seaweed
+from tiffin.embedded.seaweed import Seaweed
 
 SpaceMaker = Callable[..., TeamsSpace]
 # ten points take a minute or two on a quiet machine, and many times that on a busy one
 pytestmark = pytest.mark.timeout(3000)
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    server = start_seaweed(tmp_path_factory.mktemp("seaweed"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

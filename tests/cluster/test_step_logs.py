@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,8 @@ import yaml
 from tests import kueue_jobs
 from tests.cluster_case import TeamsSpace
 from tests.kueue_case import instance_config, prepare_run, work, workers
-from tiffin.embedded.seaweed import Seaweed, start_seaweed
+from tiffin.embedded.seaweed import Seaweed
 from tiffin.orchestration.kueue_instance import log_manager
-
-
-@pytest.fixture
-def seaweed(tmp_path: Path) -> Iterator[Seaweed]:
-    server = start_seaweed(tmp_path / "seaweed")
-    yield server
-    server.stop()
 
 
 def logs_instance(home: Path, space: TeamsSpace, seaweed: Seaweed, keys: dict[str, str]) -> dg.DagsterInstance:

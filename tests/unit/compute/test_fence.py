@@ -337,28 +337,15 @@ def test_a_newer_attempt_replaces_other_ranges_of_the_older_one() -> None:
         assert value_in(tables, done.version) == [2, 3]
 
 
-@dataclass
-class Between:
-    """A fence behind whose n-th check something else happens, before what the check was for."""
+def at_turn(number: int, happens: Callable[[], object]) -> Turn:
+    """What happens at the n-th of the turns that somebody is asked to wait for, and at no other."""
+    turns = itertools.count(1)
 
-    fence: Attempt
-    at: int
-    happens: Callable[[], object]
-    checks: int = 0
+    def turn() -> None:
+        if next(turns) == number:
+            happens()
 
-    @property
-    def step(self) -> str:
-        return self.fence.step
-
-    @property
-    def number(self) -> int:
-        return self.fence.number
-
-    def check(self, doing: str) -> None:
-        self.fence.check(doing)
-        self.checks += 1
-        if self.checks == self.at:
-            self.happens()
+    return turn
 
 
 def test_an_attempt_that_an_older_one_comes_before_by_an_instant_tells_what_stands() -> None:
@@ -371,7 +358,7 @@ def test_an_attempt_that_an_older_one_comes_before_by_an_instant_tells_what_stan
         def lands() -> None:
             DeltaStore(folder).replace(TABLE, day_of(1), partitions=[DAY], attempt=RUN, fence=last_instant)
 
-        done = tables.replace(TABLE, day_of(2), partitions=[DAY], attempt=RUN, since=0, fence=Between(newer, 2, lands))
+        done = tables.replace(TABLE, day_of(2), partitions=[DAY], attempt=RUN, since=0, fence=TurnFence(newer, at_turn(2, lands)))
 
         assert (done.version, value_in(tables, 1), tables.version(TABLE)) == (1, [1], 1)
         assert done.digests == content_digests(day_of(1), by=PARTITION, groups=[DAY])
@@ -382,7 +369,7 @@ def test_a_pointer_that_the_newer_attempt_was_content_with_stays_so() -> None:
     put_pointer(store, "old", None)
     older, newer = take(store, RUN, STEP), take(store, RUN, STEP)
     # past its check when the newer one started, and just about to write
-    late = Between(Attempt(MemoryStore(), NAMED, older.number), 1, lambda: put_pointer(store, "old", newer))
+    late = TurnFence(Attempt(MemoryStore(), NAMED, older.number), at_turn(1, lambda: put_pointer(store, "old", newer)))
 
     with pytest.raises(Conflict, match="attempt 2 took its place"):
         put_pointer(store, "new", late)
