@@ -49,6 +49,13 @@ schedules:
 code_servers:
   local_startup_timeout: 180
 """
+MONITORING = """\
+# a daemon that is killed between calling a run STARTING and launching it leaves it there: after this it has failed
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+  poll_interval_seconds: 30
+"""
 # what makes Dagster hand over the events of a ranged run as batches (tiffin.orchestration.event_storage)
 EVENT_BATCHES = {"DAGSTER_EVENT_BATCH_SIZE": "1000"}
 LOCATIONS = (
@@ -60,10 +67,14 @@ RELOAD_S = 120.0
 DAEMONS = "{instance{daemonHealth{allDaemonStatuses{daemonType required healthy lastHeartbeatTime}}}}"
 
 
-def write_instance(folder: Path, *, more: str = "") -> None:
-    """`dagster.yaml` of a persistent SQLite instance without telemetry; `more` are further lines of it."""
+def write_instance(folder: Path, *, launching: str = MONITORING) -> None:
+    """`dagster.yaml` of a persistent SQLite instance without telemetry.
+
+    Args:
+        launching: its lines about who launches runs and looks after them; by default processes of this machine.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text(INSTANCE.replace("BASE_DIR", json.dumps(str(folder / "history" / "runs"))) + more)
+    (folder / "dagster.yaml").write_text(INSTANCE.replace("BASE_DIR", json.dumps(str(folder / "history" / "runs"))) + launching)
 
 
 def program(name: str) -> Path:

@@ -297,8 +297,10 @@ def launching_environment(place: Place) -> dict[str, str]:
 def step_folders(place: Place) -> list[Path]:
     """Made before the jail closes over them."""
     folder, settings = place.home / "dagster", place.settings
-    more = "" if settings.cluster is None else on_cluster.as_text(on_cluster.instance(settings, folder, place.teams))
-    dagster_server.write_instance(folder, more=more)
+    if settings.cluster is None:
+        dagster_server.write_instance(folder)
+    else:
+        dagster_server.write_instance(folder, launching=on_cluster.as_text(on_cluster.instance(settings, folder, place.teams)))
     return [place.home / "dagster", place.step_cache / "pycache", place.home / "seaweed", place.home / "valkey", place.home / "serving"]
 
 

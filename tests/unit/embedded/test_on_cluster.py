@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dagster import DagsterInstance
 
 from tiffin.core.errors import Invalid, NotFound
 from tiffin.core.settings import Settings
@@ -13,6 +14,7 @@ from tiffin.embedded import on_cluster
 from tiffin.embedded.dagster_server import write_instance
 from tiffin.embedded.stack import renew
 from tiffin.embedded.state import StackState
+from tiffin.orchestration.kueue_instance import kills_the_queued
 
 SETTINGS = Settings.from_environment(
     {
@@ -47,12 +49,22 @@ def test_runs_go_to_their_teams_namespace_and_their_workers_to_a_queue_of_their_
     assert "dev-secret" not in str(found)
 
 
-def test_the_instance_file_has_both_parts(tmp_path: Path) -> None:
-    write_instance(tmp_path, more=on_cluster.as_text(on_cluster.instance(SETTINGS, tmp_path, ["eta"])))
+def test_the_instance_file_has_both_parts_and_fails_no_run_for_waiting(tmp_path: Path) -> None:
+    write_instance(tmp_path, launching=on_cluster.as_text(on_cluster.instance(SETTINGS, tmp_path, ["eta"])))
 
     found = yaml.safe_load((tmp_path / "dagster.yaml").read_text())
     assert found["run_launcher"]["class"] == "KueueRunLauncher"
     assert found["run_coordinator"]["class"] == "QueuedRunCoordinator"
+    monitor = found["run_monitoring"]
+    assert not kills_the_queued(enabled=monitor["enabled"], start_timeout_s=monitor["start_timeout_seconds"], queue="run-workers")
+
+
+def test_a_local_run_that_was_never_launched_is_failed_in_the_end(tmp_path: Path) -> None:
+    write_instance(tmp_path)
+
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.run_monitoring_enabled
+        assert 60 <= instance.run_monitoring_start_timeout_seconds <= 600
 
 
 def test_the_folder_of_the_kubeconfig_is_hidden_unless_teams_code_needs_it(tmp_path: Path) -> None:
