@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from tests import kueue_jobs
 from tests.cluster_case import Cluster, TeamsSpace, teams_space
 from tests.kueue_case import Ended, engine_metadata, failure_of, kinds, make_instance, messages, prepare_run, starts, work, workers
+from tiffin.orchestration.kueue_story import steps_by_job
 
 TEAMS = ("plain", "huge", "dies", "sigterm", "sigkill", "window", "impatient")
 PROD, BACKFILL = {"dagster/sensor_name": "a sensor"}, {"dagster/backfill": "abc"}
@@ -183,6 +185,10 @@ def test_a_preempted_step_says_whose_run_took_its_place(stories: Stories, team: 
     told = engine_metadata(instance, result.run_id)
     assert other.run_id in [one.get("preempted by") for one in told]
     assert any(f"by run {other.run_id}" in words for words in messages(instance, result.run_id))
+    # what a run worker of another team reads, which may not see the Workload
+    uids = {one["metadata"]["uid"] for one in stories.jobs(team) if one["metadata"]["labels"]["dagster/run-id"] == other.run_id}
+    named = {uid: run_id for uid, (run_id, _) in steps_by_job(instance, datetime.now(UTC)).items()}
+    assert dict.fromkeys(uids, other.run_id).items() <= named.items()
 
 
 def test_a_polite_preemption_is_told_by_the_pod_itself(stories: Stories) -> None:

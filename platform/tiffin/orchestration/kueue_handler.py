@@ -280,7 +280,7 @@ class KueueStepHandler(K8sStepHandler):
             memory, told = step(before, seen, now, tracked.asked.limits)
         tracked.memory = memory
         for one in told:
-            self.story.tell(tracked.context, one, tracked.namespace)
+            self.story.tell(tracked.context, one, tracked.namespace, memory.uid)
         failed = next((one for one in told if one.failed), None)
         if failed is None or self.has_spoken(step_handler_context, tracked):
             return CheckStepHealthResult.healthy()
