@@ -18,6 +18,7 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, freeze_time
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._daemon.monitoring.run_monitoring import monitor_starting_run
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster._time import get_current_timestamp
@@ -35,6 +36,7 @@ FOLLOW = "rebuild_after_fleet_network"
 LAUNCHED = "launched"
 ROUND_S = 60.0
 """What lies between two rounds, by the daemon's and the sensor's clock."""
+START_TIMEOUT_S = 300
 logger = logging.getLogger(__name__)
 
 
@@ -102,6 +104,7 @@ def make_home(folder: Path) -> Path:
         "telemetry: {enabled: false}\n"
         "run_launcher: {module: tests.sensor_case, class: NotingLauncher}\n"
         "run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}\n"
+        f"run_monitoring: {{enabled: true, start_timeout_seconds: {START_TIMEOUT_S}}}\n"
     )
     with dg.DagsterInstance.from_config(str(folder)):
         return folder
@@ -177,11 +180,18 @@ def evaluate(workspace: WorkspaceProcessContext) -> None:
         assert error is None, error
 
 
-def finish_runs(home: Path) -> None:
-    """Workers of launched runs end, whatever became of the daemon."""
+def finish_runs(home: Path, *, now_s: float) -> None:
+    """Workers of launched runs end, whatever became of the daemon; and Dagster's run monitoring fails a run that it called
+    STARTING and, killed between the two, never launched.
+    """
     launched = (home / LAUNCHED).read_text().split() if (home / LAUNCHED).exists() else []
+    much_later = datetime.fromtimestamp(now_s + 2 * START_TIMEOUT_S, UTC)
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        for run in instance.get_runs():
+        for record in instance.get_run_records():
+            run = record.dagster_run
             if run.run_id in launched and not run.is_finished:
                 ended = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name)
                 instance.report_dagster_event(ended, run.run_id)
+            elif run.status is dg.DagsterRunStatus.STARTING:
+                with freeze_time(much_later):
+                    monitor_starting_run(instance, record, logger)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiffin.online.source import Bytes, KeyRows
+from tiffin.wire.kernel import repeats
 from tiffin.wire.keys import pack_keys
 from tiffin.wire.packed import split_rows
 
@@ -85,7 +86,7 @@ def distinct(matrix: Bytes) -> tuple[Longs, Longs] | None:
     Rows are compared by a 64-bit hash first, which sorts ten times as fast; when two hashes are equal, by their bytes.
     """
     rows = len(matrix)
-    if rows < 2:
+    if rows < 2 or repeats(matrix) is False:
         return None
     ranked = np.sort(hashed(matrix))
     if not (ranked[1:] == ranked[:-1]).any():

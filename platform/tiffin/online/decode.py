@@ -73,7 +73,7 @@ def decode(
         answer = without_deleted(known.schema, answer)
         columns, event_time_us = None, None
         if isinstance(answer.rows, np.ndarray) and row_width(known.schema) is not None:
-            matrix = np.ascontiguousarray(answer.rows)  # once for both
+            matrix = answer.rows
             event_time_us = event_times(known.schema, matrix)
         else:
             columns, event_time_us = unpack(known.schema, packed_of(answer.rows), names)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiffin.online.source import Answer, Bytes, KeyRows
+from tiffin.wire.kernel import framed
 from tiffin.wire.rows import join_rows
 
 __all__ = ["MgetReplies", "Replies", "ReplyError", "Unreadable", "WordReplies", "answer_of", "command", "mget_request"]
@@ -163,6 +164,9 @@ class MgetReplies:
         whole = min(rows, (self.end - self.rows_at) // self.stride) if rows else 0
         if whole > self.checked:
             start = self.rows_at + self.checked * self.stride
+            if framed(self.data, start, self.stride, whole - self.checked, self.head):
+                self.checked = whole
+        if whole > self.checked:
             if not self.same_heads(start, whole - self.checked):
                 return False
             if (self.words("<u2", start + self.stride - 2, whole - self.checked) != CRLF).any():  # hiredis does not look

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.event_api import EventRecordsFilter
+from dagster._core.events import RunFailureReason
 
 from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid, NotFound, nearest
@@ -25,7 +26,10 @@ from tiffin.training.table import TrainingTable
 
 __all__ = ["SENSOR", "SEQUENCE", "UPSTREAM_RUNS", "UPTO", "follow_sensor", "sensors_of", "upstreams_of"]
 
-SENSOR, SEQUENCE, UPTO = "tiffin/sensor", "tiffin/sequence", "tiffin/read_up_to"
+SENSOR, SEQUENCE, UPTO, TRY = "tiffin/sensor", "tiffin/sequence", "tiffin/read_up_to", "tiffin/try"
+FAILURE_REASON, RUN_KEY = "dagster/failure_reason", "dagster/run_key"
+TRIES = 3
+"""How often a run is asked for that Dagster's run monitoring gives up on before it has begun."""
 UPSTREAM_RUNS, LANDED_DAYS, CONSUMED = "tiffin/upstream_runs", "tiffin/landed_days", "tiffin/consumed_partitions"
 EVERY_S = 30
 SETTLE_S = 600.0
@@ -123,9 +127,9 @@ def follow_sensor(
     )
     def follow(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         memory = memory_of(context)
-        stuck, busy, asked = runs_of(context.instance, name, memory.sequence)
+        stuck, busy, asked = runs_of(context.instance, name, memory.sequence, targets)
         if stuck is not None:
-            return dg.SensorResult(run_requests=[asked_again(stuck, targets)], cursor=context.cursor)
+            return dg.SensorResult(run_requests=[stuck], cursor=context.cursor)
         now = now_s()
         upto = None if asked is None else int(asked.tags[UPTO])
         landings, read_up_to = landed(context.instance, memory.after, upto=upto, before_s=now - lag_s)
@@ -153,29 +157,47 @@ def memory_of(context: dg.SensorEvaluationContext) -> Memory:
         raise dg.Failure(description=err.message, metadata={"fix": err.fix}) from err
 
 
-def runs_of(instance: dg.DagsterInstance, name: str, sequence: int) -> tuple[dg.DagsterRun | None, str | None, dg.DagsterRun | None]:
+def runs_of(
+    instance: dg.DagsterInstance, name: str, sequence: int, targets: Sequence[dg.AssetKey]
+) -> tuple[dg.RunRequest | None, str | None, dg.DagsterRun | None]:
     """What became of the runs that this sensor asked for, by one query.
 
     Returns:
-        The last one, when it was created and never launched; the id of one that is still building; and the next
-        one, when a tick asked for it and was killed before its memory was kept.
+        The request for the last one, when it was created and never launched; the id of one that is still building; and
+        the next one, when a tick asked for it and was killed before its memory was kept.
     """
     wanted = dg.RunsFilter(tags={SENSOR: name, SEQUENCE: [str(sequence), str(sequence + 1)]})
     stuck, busy, asked = None, None, None
+    never: list[dg.DagsterRun] = []
+    last = 0
     for run in instance.get_runs(wanted, limit=50):
         if run.tags[SEQUENCE] == str(sequence + 1):
             asked = run
-        elif run.status == dg.DagsterRunStatus.NOT_STARTED and run.parent_run_id is None:
-            stuck = run
+            continue
+        last += 1
+        if run.status == dg.DagsterRunStatus.NOT_STARTED and run.parent_run_id is None:
+            stuck = asked_again(run, targets)
         elif run.status in BUILDING:
             busy = run.run_id
+        elif run.tags.get(FAILURE_REASON) == RunFailureReason.START_TIMEOUT.value:
+            never.append(run)
+    if never and len(never) == last < TRIES:
+        stuck = asked_again(never[-1], targets, number=1 + last)
     return stuck, busy, asked
 
 
-def asked_again(run: dg.DagsterRun, targets: Sequence[dg.AssetKey]) -> dg.RunRequest:
-    """The request that made `run`: Dagster launches the run that is there instead of making another."""
+def asked_again(run: dg.DagsterRun, targets: Sequence[dg.AssetKey], *, number: int = 1) -> dg.RunRequest:
+    """The request that made `run`: Dagster launches the run that is there instead of making another.
+
+    Args:
+        number: above 1 asks for another one: Dagster called `run` STARTING, was killed before it launched it, and its run
+            monitoring has failed it since.
+    """
     kept = {key: value for key, value in run.tags.items() if key.startswith("tiffin/")}
-    return dg.RunRequest(run_key=run.tags["dagster/run_key"], asset_selection=list(targets), tags=kept)
+    if number == 1:
+        return dg.RunRequest(run_key=run.tags[RUN_KEY], asset_selection=list(targets), tags=kept)
+    first = run.tags[RUN_KEY].removesuffix(f":{run.tags.get(TRY)}")
+    return dg.RunRequest(run_key=f"{first}:{number}", asset_selection=list(targets), tags={**kept, TRY: str(number)})
 
 
 def landed(instance: dg.DagsterInstance, after: int, *, upto: int | None, before_s: float) -> tuple[list[Landing], int]:

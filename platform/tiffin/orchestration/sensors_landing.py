@@ -10,7 +10,7 @@ from tiffin.compute.team import Team
 from tiffin.core.errors import Invalid
 from tiffin.features.view import Source
 from tiffin.orchestration.asset_keys import source_path
-from tiffin.orchestration.sensors import EVERY_S, SENSOR, SEQUENCE, SETTLE_S, asked_again, runs_of
+from tiffin.orchestration.sensors import EVERY_S, SENSOR, SEQUENCE, SETTLE_S, runs_of
 from tiffin.orchestration.sensors_files import FileMemory, FileRun, LandedFile, decide_files
 
 __all__ = ["files_sensor"]
@@ -57,9 +57,9 @@ def files_sensor(
             memory = FileMemory.from_text(context.cursor)
         except Invalid as err:
             raise dg.Failure(description=err.message, metadata={"fix": err.fix}) from err
-        stuck, busy, asked_for = runs_of(context.instance, name, memory.sequence)
+        stuck, busy, asked_for = runs_of(context.instance, name, memory.sequence, [target])
         if stuck is not None:
-            return dg.SensorResult(run_requests=[asked_again(stuck, [target])], cursor=context.cursor)
+            return dg.SensorResult(run_requests=[stuck], cursor=context.cursor)
         decision = decide_files(memory, list_files(), now_s=now_s(), settle_s=settle_s, busy=busy, again=asked_for is not None)
         asked = [] if decision.run is None else [request_of(decision.run, target, name=name)]
         return dg.SensorResult(run_requests=asked, skip_reason=None if asked else decision.why, cursor=decision.memory.to_text())

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tiffin.core.errors import Invalid
 from tiffin.wire.columns import Mask, Ragged, Values, ends, gather, spans, to_strings
+from tiffin.wire.kernel import whole_keys
 from tiffin.wire.packed import Packed, from_matrix, join_rows
 
 __all__ = ["WHOLE", "Part", "encode_texts", "encode_whole", "join_parts"]
@@ -172,6 +173,9 @@ def encode_whole(name: str, kind: str, given: Part) -> tuple[Packed, Mask | None
                 context={"part": name, "row": row},
             )
     width = bits // 8
+    made = whole_keys(numbers, width, tag) if numbers.dtype.kind == "i" else None
+    if made is not None:
+        return from_matrix(made), valid
     turned = (numbers.astype(np.int64).view(np.uint64) ^ np.uint64(1 << (bits - 1))).astype(f">u{width}")
     made = np.empty((len(numbers), 1 + width), dtype=np.uint8)
     made[:, 0] = tag[0]

@@ -11,6 +11,7 @@ from tiffin.core.errors import Invalid
 from tiffin.wire.checks import fold_matrix, seed_of
 from tiffin.wire.columns import Mask, Ragged, Values
 from tiffin.wire.flaws import refuse
+from tiffin.wire.kernel import checked_times, read_columns
 from tiffin.wire.layouts import HEADER, layout_of
 from tiffin.wire.packed import take_matrix
 from tiffin.wire.reading import plan_of, read_fixed, read_times, verify
@@ -60,8 +61,12 @@ def event_times(schema: RowSchema, matrix: Bytes) -> Longs:
         Corrupt: as `unpack_matrix`.
     """
     head = fixed_rows(schema, matrix)
-    verify(schema, head, fold_matrix(head, seed_of(schema)))
-    return read_times(schema, head)
+    times = checked_times(schema, head)
+    if times is None:
+        head = np.ascontiguousarray(head)
+        verify(schema, head, fold_matrix(head, seed_of(schema)))
+        times = read_times(schema, head)
+    return times
 
 
 def columns_of(
@@ -69,12 +74,16 @@ def columns_of(
 ) -> dict[str, Values | Ragged]:
     """Read rows that `event_times` has verified; see `unpack_matrix`."""
     head = fixed_rows(schema, matrix)
+    plan = plan_of(schema, None if names is None else tuple(names))
+    columns = read_columns(plan, head, index)
+    if columns is not None:
+        return columns
+    head = np.ascontiguousarray(head)
     present: Mask | None = None
     if index is not None:
         head, present = spread(schema, head, index)
-    plan = plan_of(schema, None if names is None else tuple(names))
     found, _ = read_fixed(plan, head, present, index)
-    columns: dict[str, Values | Ragged] = {}
+    columns = {}
     for slot, column in zip(plan.slots, found, strict=True):
         assert column is not None
         columns[slot.column.name] = column
@@ -82,7 +91,7 @@ def columns_of(
 
 
 def fixed_rows(schema: RowSchema, matrix: Bytes) -> Bytes:
-    """The rows, contiguous, of the right width."""
+    """The rows, of the right width."""
     width = row_width(schema)
     if width is None:
         name = layout_of(schema).tail[0].column.name
@@ -92,7 +101,7 @@ def fixed_rows(schema: RowSchema, matrix: Bytes) -> Bytes:
     if matrix.shape[1] != width:
         refuse(np.ones(len(matrix), dtype=np.bool_), "length", lambda row: f"{matrix.shape[1]} bytes, expected {width}")
         return np.zeros((0, width), dtype=np.uint8)
-    return np.ascontiguousarray(matrix)
+    return matrix
 
 
 def spread(schema: RowSchema, head: Bytes, index: Longs) -> tuple[Bytes, Mask | None]:

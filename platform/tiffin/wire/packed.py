@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ __all__ = ["Packed", "even", "from_matrix", "join_rows", "rank", "split_rows", "
 
 # Longer keys are rare: they are sorted one by one rather than padded.
 LONGEST_RANKED = 256
+# Offsets of so many even rows are kept for the next ones.
+USUAL = 1 << 14
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
 
@@ -52,7 +55,15 @@ class Packed:
 
 def even(data: Bytes, rows: int, width: int) -> Packed:
     """Rows of one width, one after the other."""
-    return Packed(data, np.arange(rows + 1, dtype=np.int64) * width, width)
+    return Packed(data, usual_offsets(rows, width) if rows <= USUAL else np.arange(rows + 1, dtype=np.int64) * width, width)
+
+
+@lru_cache(maxsize=64)
+def usual_offsets(rows: int, width: int) -> Longs:
+    """Requests of one size follow each other; nobody may write into what they share."""
+    offsets = np.arange(rows + 1, dtype=np.int64) * width
+    offsets.flags.writeable = False
+    return offsets
 
 
 def from_matrix(matrix: Bytes) -> Packed:

@@ -21,5 +21,6 @@ def test_a_mutant_still_fits_its_file(mutant: Mutant) -> None:
     after = mutate(before, mutant)
 
     assert after != before
-    compile(after, mutant.file, "exec")
+    if mutant.file.endswith(".py"):
+        compile(after, mutant.file, "exec")
     assert (ROOT / mutant.test.split()[0].partition("::")[0]).exists()
