@@ -122,7 +122,9 @@ class House:
 
     def tiffin(self, *arguments: str, background: bool = False) -> Any:
         """`tiffin backfill --json` against this house: its process, or exit code, JSON and words."""
-        command = [Path(sys.executable).parent / "tiffin", "backfill", ASSET, "--endpoint", self.url, "--json", *arguments]
+        # Ctrl-C reaches it, also where these tests were started by a shell in the background, which ignores it
+        program = ["env", "--default-signal=INT", Path(sys.executable).parent / "tiffin"]
+        command = [*program, "backfill", ASSET, "--endpoint", self.url, "--json", *arguments]
         if background:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environ, cwd=ROOT)
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=self.environ, cwd=ROOT)
