@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ class House:
     def tiffin(self, *arguments: str, background: bool = False) -> Any:
         """`tiffin backfill --json` against this house: its process, or exit code, JSON and words."""
         # Ctrl-C reaches it, also where these tests were started by a shell in the background, which ignores it
-        program = ["env", "--default-signal=INT", Path(sys.executable).parent / "tiffin"]
+        program = [shutil.which("env") or "env", "--default-signal=INT", Path(sys.executable).parent / "tiffin"]
         command = [*program, "backfill", ASSET, "--endpoint", self.url, "--json", *arguments]
         if background:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environ, cwd=ROOT)
