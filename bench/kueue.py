@@ -21,6 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.kueue_eta import BURSTS
 from bench.kueue_model import measure_model
 from bench.kueue_submit import abandon, measure_refusal, measure_submission, orphaned
 from bench.report import print_json, print_table
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the generated scenarios and waits")
     parser.add_argument("--steps", type=int, default=500, help="of the backfill")
     parser.add_argument("--scenarios", type=int, default=200, help="random worlds for whatif_agreement; 0 leaves the model out")
+    parser.add_argument("--bursts", default=",".join(map(str, BURSTS)), help="steps that come at once, for eta_median_error")
     given = parser.parse_args(arguments)
 
     figures: dict[str, float] = {}
@@ -61,7 +63,9 @@ def main(arguments: list[str]) -> int:
             left = orphaned(cluster, list(space.namespace.values()), instance)
             figures["orphaned_jobs"], detail["orphans"] = float(len(left)), left
         if given.scenarios:
-            figures |= measure_model(cluster.kubeconfig, given.seed, scenarios=given.scenarios)
+            figures |= measure_model(
+                cluster.kubeconfig, given.seed, scenarios=given.scenarios, bursts=[int(count) for count in given.bursts.split(",")]
+            )
 
     print_table("Kueue", ["figure", "value", "goal"], [[name, f"{value:.4g}", GOALS.get(name, "")] for name, value in figures.items()])
     print_json("kueue", figures=figures, detail=detail, packages=["dagster", "dagster-k8s", "kubernetes"])

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,13 +28,13 @@ from bench.kueue_scenarios import GROUP, LABEL, pod_sets
 from tiffin.compute.forecast import Expected, History, forecast, history_of
 from tiffin.compute.world import World
 
-__all__ = ["measure_waits"]
+__all__ = ["BURSTS", "measure_waits"]
 
 TEAMS, PAST = ("a", "b", "c"), "past"
 QUOTA = 4
 SPREAD = 0.3
 ASSETS = {f"asset-{place}": mean for place, mean in enumerate((8.0, 10.0, 12.0, 14.0, 17.0, 20.0))}
-BURSTS = ((0.0, 116), (45.0, 12), (90.0, 12))  # more and later ones nobody can foresee
+BURSTS, BURST_S = (116, 12, 12), 45.0  # more and later ones nobody can foresee
 PRIORITIES = (100, 500, 500, 500, 1000)
 PAST_RUNS = 12
 LONGEST_S = 900.0
@@ -186,8 +186,12 @@ class Play:
             return all(wait.finished for wait in self.waits.values())
 
 
-def measure_waits(kubeconfig: Path, *, seed: int) -> tuple[dict[str, float], list[tuple[float, float]]]:
-    """The figures, and (expected, real) seconds of each wait that was forecast."""
+def measure_waits(kubeconfig: Path, *, seed: int, bursts: Sequence[int] = BURSTS) -> tuple[dict[str, float], list[tuple[float, float]]]:
+    """The figures, and (expected, real) seconds of each wait that was forecast.
+
+    Args:
+        bursts: how many steps come at once, every `BURST_S`.
+    """
     api = Api(kubeconfig, connections=20)
     play = Play(api, seed)
     play.build()
@@ -202,8 +206,8 @@ def measure_waits(kubeconfig: Path, *, seed: int) -> tuple[dict[str, float], lis
         until_done(play, board, driver)
         play.history = history_of(play.world().workloads.values())
         began = time.monotonic()
-        for at, count in BURSTS:
-            time.sleep(max(0.0, began + at - time.monotonic()))
+        for place, count in enumerate(bursts):
+            time.sleep(max(0.0, began + place * BURST_S - time.monotonic()))
             play.burst(count)
         until_done(play, board, driver)
     finally:

@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.kueue_api import Api, Board
 from bench.kueue_driving import change_status, clean_up, end, is_true, put_back
-from bench.kueue_eta import measure_waits
+from bench.kueue_eta import BURSTS, measure_waits
 from bench.kueue_scenarios import GROUP, LABEL, PROBE, Job, Scenario, make_scenario, pod_sets
 from bench.report import print_json, print_table
 from tiffin.compute.admission_cycle import Rules
@@ -397,9 +397,11 @@ def measure_agreement(kubeconfig: Path, *, seed: int, scenarios: int, parallel: 
     return figures, outcomes
 
 
-def measure_model(kubeconfig: Path, seed: int, *, scenarios: int = 200, parallel: int = 24) -> dict[str, float]:
+def measure_model(
+    kubeconfig: Path, seed: int, *, scenarios: int = 200, parallel: int = 24, bursts: Sequence[int] = BURSTS
+) -> dict[str, float]:
     """All figures of the model: `whatif_*` and `eta_*`. Wants the cluster for itself; 6-8 minutes on two idle cores."""
-    waits, _ = measure_waits(kubeconfig, seed=seed)
+    waits, _ = measure_waits(kubeconfig, seed=seed, bursts=bursts)
     agreement, outcomes = measure_agreement(kubeconfig, seed=seed, scenarios=scenarios, parallel=parallel)
     explain(outcomes)
     return {**agreement, **waits}
