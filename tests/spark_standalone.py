@@ -85,7 +85,11 @@ def spark_standalone(folder: Path) -> Iterator[SparkStandalone]:
         for one in reversed(started):
             one.terminate()
         for one in started:
-            one.wait(timeout=60)
+            try:
+                one.wait(timeout=30)
+            except subprocess.TimeoutExpired:  # a master that waits for a worker which is gone too
+                one.kill()
+                one.wait()
 
 
 def rest_answers(port: int) -> bool:

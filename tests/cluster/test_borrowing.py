@@ -69,6 +69,10 @@ def test_borrowed_quota_returns_to_its_owner_at_once_and_the_borrower_finishes_l
         waits = [words for reason, words in told if reason != "PreemptedWorkload"]
         assert all("Pending the preemption of 1 workload(s)" in words for words in waits), waits
 
+        # it is past its grace, too: released before that, it would use the rest of it to go on
+        pods = ("-l", f"job-name={next(iter(evicted))}")
+        cluster.until("the victim's pod is gone", lambda: not cluster.items("pods", "-n", mine, *pods), namespaces=[mine])
+
         # the other two finish; then the third has room, goes on where it was, and commits once
         for step in stage.names:
             stage.release(step, 1)

@@ -169,13 +169,14 @@ def test_a_process_killed_from_outside_fails_its_job_with_137(cluster: Cluster, 
     cluster.create(space.job("a", "killed", "sleep 600 & wait"))
     namespace = space.namespace["a"]
 
-    def name() -> str:
-        return str(cluster.items("pods", "-n", namespace, "-l", "job-name=killed")[0]["metadata"]["name"])
+    def names() -> list[str]:
+        return [str(pod["metadata"]["name"]) for pod in cluster.items("pods", "-n", namespace, "-l", "job-name=killed")]
 
-    cluster.until("it runs", lambda: phase(cluster, space, name()) == "Running", namespaces=[namespace])
-    cluster.kill_pod(namespace, name(), signal.SIGKILL)
+    cluster.until("it runs", lambda: [phase(cluster, space, name) for name in names()] == ["Running"], namespaces=[namespace])
+    (name,) = names()
+    cluster.kill_pod(namespace, name, signal.SIGKILL)
 
-    assert ended(cluster, space, name())["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
+    assert ended(cluster, space, name)["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
     cluster.until("the Job failed", lambda: cluster.json("get", "job", "killed", "-n", namespace)["status"].get("failed") == 1)
 
 

@@ -17,6 +17,7 @@ from tiffin.orchestration.backfill_ranges import GAVE_UP, RANGE_END, RANGE_START
 __all__ = ["ACTIVE", "Dagster", "PartitionedAsset", "RunTold"]
 
 REQUEST_TIMEOUT_S = 60.0
+LOADING_S, LOADING_EVERY_S = 90.0, 1.0
 PAGE = 1000
 ACTIVE = {"NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"}
 CODE_VERSION = "dagster/code_version"
@@ -105,9 +106,11 @@ class Dagster:
 
     Args:
         endpoint: its URL, with or without `/graphql`.
+        loading_s: how long to wait for its code locations where none is loaded.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, loading_s: float = LOADING_S) -> None:
+        self.loading_s = loading_s
         self.url = endpoint.rstrip("/").removesuffix("/graphql") + "/graphql"
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
@@ -133,13 +136,23 @@ class Dagster:
     def asset(self, name: str) -> PartitionedAsset:
         """An asset by name.
 
+        A webserver that knows no asset at all is loading its code locations: it is waited for.
+
         Raises:
-            NotFound: with the nearest name. Invalid: it has no partitions.
+            NotFound: with the nearest name. Invalid: it has no partitions. NotReady: no code location is loaded.
         """
-        node = self.ask(ASSET, key={"path": name.split("/")})["assetNodeOrError"]
-        if node["__typename"] != "AssetNode":
-            known = ["/".join(one["assetKey"]["path"]) for one in self.ask(NAMES)["assetNodes"] if one["isPartitioned"]]
-            raise NotFound(f"there is no asset {name!r}", fix=nearest(name, known))
+        ends_s = time.monotonic() + self.loading_s
+        while (node := self.ask(ASSET, key={"path": name.split("/")})["assetNodeOrError"])["__typename"] != "AssetNode":
+            nodes = self.ask(NAMES)["assetNodes"]
+            if nodes:
+                known = ["/".join(one["assetKey"]["path"]) for one in nodes if one["isPartitioned"]]
+                raise NotFound(f"there is no asset {name!r}", fix=nearest(name, known))
+            if time.monotonic() > ends_s:
+                raise NotReady(
+                    f"Dagster at {self.url} has no code location that is loaded",
+                    fix="see why with `tiffin doctor`, mend it, then `tiffin reload`",
+                )
+            time.sleep(LOADING_EVERY_S)
         if not node["isPartitioned"]:
             raise Invalid(f"asset {name!r} has no partitions to fill", fix="materialise it in Dagster's UI, or name a partitioned view")
         keys = tuple(node["partitionKeys"])

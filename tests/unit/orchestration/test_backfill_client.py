@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tiffin.core.errors import NotFound, NotReady
 from tiffin.orchestration.backfill_client import ACTIVE, Dagster, PartitionedAsset, RunTold
 from tiffin.orchestration.backfill_ranges import RANGE_END, RANGE_START, RETRY, RETRY_ROOT
 
@@ -47,6 +48,30 @@ SETTLED, CHILD = make_run("root", "FAILURE", **{RETRY: "in halves"}), make_run("
 )
 def test_no_unfinished_run_is_missed_between_two_questions(pictures: list[list[RunTold]], unfinished: set[str]) -> None:
     assert {run.run_id for run in Told(*pictures).unfinished_runs(LOAD)} == unfinished
+
+
+class Loading(Dagster):
+    """Its code locations come after some questions, or never."""
+
+    def __init__(self, answers: int, *, loading_s: float) -> None:
+        super().__init__("http://127.0.0.1:1", loading_s=loading_s)
+        self.answers = answers
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        if "assetNodes" in query:
+            self.answers -= 1
+            return {"assetNodes": [] if self.answers >= 0 else [{"assetKey": {"path": ["demo", "loaf"]}, "isPartitioned": True}]}
+        return {"assetNodeOrError": {"__typename": "AssetNotFoundError"}}
+
+
+def test_a_webserver_that_is_still_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiffin.orchestration.backfill_client.LOADING_EVERY_S", 0.0)
+
+    with pytest.raises(NotFound, match="no asset 'demo/load'") as found:
+        Loading(3, loading_s=60).asset("demo/load")
+    assert "demo/loaf" in str(found.value.fix)
+    with pytest.raises(NotReady, match="no code location"):
+        Loading(10**9, loading_s=0.01).asset("demo/load")
 
 
 def test_a_failed_run_is_unsettled_until_the_sensor_has_looked_at_it() -> None:
