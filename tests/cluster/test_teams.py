@@ -188,19 +188,24 @@ def test_a_spent_budget_holds_backfills_alone_and_an_apply_does_not_lift_it(hous
 
 
 def test_a_namespace_takes_no_more_objects_than_its_team_may_have(house: House) -> None:
-    house.write_team("network", quotas=FOUR, objects={"configmaps": 2})
+    allowed = 4
+    house.write_team("network", quotas=FOUR, objects={"configmaps": allowed})
     house.apply()
     counted = ("get", "resourcequota", "team", "-n", house.namespace("network"))
 
     def used() -> str | None:
         return (house.cluster.json(*counted).get("status") or {}).get("used", {}).get("count/configmaps")
 
-    # kube-root-ca.crt, which every namespace gets
-    house.cluster.until("the first is counted", lambda: used() == "1")
-    house.cluster.kubectl("create", "configmap", "second", "-n", house.namespace("network"))
+    def there() -> int:
+        return len(house.cluster.items("configmaps", "-n", house.namespace("network")))
+
+    # the team's own, and kube-root-ca.crt, which every namespace gets
+    house.cluster.until("the first are counted", lambda: 1 <= there() < allowed and used() == str(there()))
+    for number in range(there(), allowed):
+        house.cluster.kubectl("create", "configmap", f"number-{number}", "-n", house.namespace("network"))
 
     with pytest.raises(Refused, match="exceeded quota"):
-        house.cluster.kubectl("create", "configmap", "third", "-n", house.namespace("network"))
+        house.cluster.kubectl("create", "configmap", "one-too-many", "-n", house.namespace("network"))
 
 
 def test_a_flavor_without_capacity_is_refused_before_anything_is_asked(house: House) -> None:

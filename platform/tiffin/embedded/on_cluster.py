@@ -18,7 +18,6 @@ from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.team_file import namespace_of
 from tiffin.core.errors import Invalid, NotFound
 from tiffin.core.settings import Settings
-from tiffin.orchestration.kueue_instance import run_monitoring
 
 __all__ = ["SECRET", "check", "hand_out", "hidden_folder", "instance", "pod_environment"]
 
@@ -28,11 +27,13 @@ MANAGER = "tiffin-up"
 # as the teams' rendered manifests name them
 RUN_WORKERS, RUN_WORKER, RUN_WORKER_PRIORITY = "run-workers", "run-worker", "run-worker"
 LOGS = "logs"
-POLL_S = 30
 
 
 def instance(settings: Settings, dagster_home: Path, teams: Iterable[str]) -> dict[str, Any]:
-    """What `dagster.yaml` says instead of a local one: who launches runs and looks after them, and where steps' logs outlive their pods."""
+    """What `dagster.yaml` says instead of a local one: who launches runs, and where steps' logs outlive their pods.
+
+    Without Dagster's run monitoring, which builds the launcher in every process: a code server here has no key to the cluster.
+    """
     launcher = {
         "dagster_home": str(dagster_home),
         "instance_config_map": "dagster-instance",
@@ -57,7 +58,6 @@ def instance(settings: Settings, dagster_home: Path, teams: Iterable[str]) -> di
     }
     return {
         "run_launcher": {"module": "tiffin.orchestration.kueue_launcher", "class": "KueueRunLauncher", "config": launcher},
-        "run_monitoring": run_monitoring(poll_s=POLL_S),
         "compute_logs": {"module": "dagster_aws.s3.compute_log_manager", "class": "S3ComputeLogManager", "config": logs},
     }
 

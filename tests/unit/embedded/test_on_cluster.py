@@ -14,7 +14,6 @@ from tiffin.embedded import on_cluster
 from tiffin.embedded.dagster_server import write_instance
 from tiffin.embedded.stack import renew
 from tiffin.embedded.state import StackState
-from tiffin.orchestration.kueue_instance import kills_the_queued
 
 SETTINGS = Settings.from_environment(
     {
@@ -55,8 +54,7 @@ def test_the_instance_file_has_both_parts_and_fails_no_run_for_waiting(tmp_path:
     found = yaml.safe_load((tmp_path / "dagster.yaml").read_text())
     assert found["run_launcher"]["class"] == "KueueRunLauncher"
     assert found["run_coordinator"]["class"] == "QueuedRunCoordinator"
-    monitor = found["run_monitoring"]
-    assert not kills_the_queued(enabled=monitor["enabled"], start_timeout_s=monitor["start_timeout_seconds"], queue="run-workers")
+    assert "run_monitoring" not in found
 
 
 def test_a_local_run_that_was_never_launched_is_failed_in_the_end(tmp_path: Path) -> None:
