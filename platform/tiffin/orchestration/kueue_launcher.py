@@ -5,15 +5,19 @@ that waits is neither failed nor a mystery, and a run that nobody can end any mo
 """
 
 # no `from __future__ import annotations` here: Dagster reads annotations of configurable classes
+import json
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import kubernetes.client
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Field, IntSource, Map, Noneable, StringSource
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
+from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from tiffin.compute.job import PRIORITY_LABEL, QUEUE_LABEL, TEAM_LABEL, label_value
@@ -21,7 +25,7 @@ from tiffin.compute.job_check import check_user_config
 from tiffin.compute.kubernetes import KubernetesCluster
 from tiffin.compute.observation import Observation, observe
 from tiffin.compute.states import Memory, State, step
-from tiffin.core.errors import Invalid, PlatformError
+from tiffin.core.errors import Denied, Invalid, PlatformError
 from tiffin.orchestration.kueue_client import KueueClient
 from tiffin.orchestration.kueue_instance import LONG_AGO_S, kills_the_queued
 from tiffin.orchestration.kueue_layers import defaults_layer, layer, parts_of, parts_of_tags, run_job_name, security_of
@@ -30,6 +34,14 @@ from tiffin.orchestration.kueue_places import foreign_namespaces, namespace_for,
 __all__ = ["KueueRunLauncher", "kubeconfig_of", "location_of"]
 
 START_TIMEOUT_S = 900
+NOWHERE = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "nowhere", "cluster": {"server": "https://no-key.invalid"}}],
+    "users": [{"name": "nobody", "user": {}}],
+    "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+    "current-context": "nowhere",
+}
 
 
 class KueueRunLauncher(K8sRunLauncher):
@@ -56,13 +68,47 @@ class KueueRunLauncher(K8sRunLauncher):
         cluster: KubernetesCluster | None = None,
         **stock: Any,
     ) -> None:
-        super().__init__(**stock)
+        self.no_key = ""
+        try:
+            super().__init__(**stock)
+        except ConfigException as err:
+            if stock.get("kubeconfig_file") is not None:
+                raise  # a file that is named is meant to be there
+            self.build_without_key(stock, err)
         self.namespaces = dict(namespaces or {})
         self.run_worker_queue, self.run_worker_priority = run_worker_queue, run_worker_priority
         self.start_timeout = timedelta(seconds=start_timeout)
         self.pod_security = security_of(pod_security)
         self._api_client = KueueClient(stock.get("k8s_client_batch_api"), stock.get("k8s_client_core_api"))
         self.given = cluster
+
+    def build_without_key(self, stock: Mapping[str, Any], err: Exception) -> None:
+        """For a code server or a step, which have no key to the cluster: Dagster's run monitoring builds the launcher in every process.
+
+        It launches and ends nothing. `K8sRunLauncher` cannot be built without a configuration, so it gets one that leads nowhere, and
+        the process's own default stays as it was.
+        """
+        self.no_key = str(err)
+        before = kubernetes.client.Configuration.get_default_copy()
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(NOWHERE, file)
+            file.flush()
+            super().__init__(**{**stock, "load_incluster_config": False, "kubeconfig_file": file.name})
+        kubernetes.client.Configuration.set_default(before)
+        self.load_incluster_config, self.kubeconfig_file = bool(stock.get("load_incluster_config", True)), None
+
+    def need_key(self) -> None:
+        """Raises Denied in a process that has no key to the cluster."""
+        if self.no_key:
+            raise Denied(
+                f"this process has no key to the cluster: {self.no_key}",
+                fix="launch from Dagster (its daemon, webserver and run workers have one), or give this process KUBECONFIG",
+            )
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """As dagster-k8s. Raises Denied without a key."""
+        self.need_key()
+        super().launch_run(context)
 
     @classmethod
     def config_type(cls) -> Any:
@@ -110,7 +156,8 @@ class KueueRunLauncher(K8sRunLauncher):
 
     @property
     def cluster(self) -> KubernetesCluster:
-        """The door to Kubernetes, opened when it is first needed."""
+        """The door to Kubernetes, opened when it is first needed. Raises Denied without a key."""
+        self.need_key()
         if self.given is None:
             self.given = KubernetesCluster.connect(
                 kubeconfig_of(incluster=self.load_incluster_config, file=self.kubeconfig_file), agent="tiffin-launcher"
@@ -183,6 +230,7 @@ class KueueRunLauncher(K8sRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
+        self.need_key()
         self._instance.report_run_canceling(run)
         try:
             seen = self.observed(run)
