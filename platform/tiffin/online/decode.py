@@ -13,6 +13,7 @@ from tiffin.online.asked import Asked
 from tiffin.online.plan_read import Known
 from tiffin.online.source import Answer
 from tiffin.online.views import OnlineView
+from tiffin.wire import kernel
 from tiffin.wire.encodings import Ragged, Values, take
 from tiffin.wire.layouts import HEADER
 from tiffin.wire.matrix import columns_of, event_times, row_width
@@ -73,7 +74,8 @@ def decode(
         answer = without_deleted(known.schema, answer)
         columns, event_time_us = None, None
         if isinstance(answer.rows, np.ndarray) and row_width(known.schema) is not None:
-            matrix = answer.rows
+            # numpy wants rows side by side: copied once for both, and not at all for the compiled loops
+            matrix = answer.rows if kernel.LIBRARY is not None else np.ascontiguousarray(answer.rows)
             event_time_us = event_times(known.schema, matrix)
         else:
             columns, event_time_us = unpack(known.schema, packed_of(answer.rows), names)

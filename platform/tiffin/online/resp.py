@@ -164,13 +164,11 @@ class MgetReplies:
         whole = min(rows, (self.end - self.rows_at) // self.stride) if rows else 0
         if whole > self.checked:
             start = self.rows_at + self.checked * self.stride
-            if framed(self.data, start, self.stride, whole - self.checked, self.head):
-                self.checked = whole
-        if whole > self.checked:
-            if not self.same_heads(start, whole - self.checked):
-                return False
-            if (self.words("<u2", start + self.stride - 2, whole - self.checked) != CRLF).any():  # hiredis does not look
-                raise Unreadable("a value does not end where it should")
+            if not framed(self.data, start, self.stride, whole - self.checked, self.head):
+                if not self.same_heads(start, whole - self.checked):
+                    return False
+                if (self.words("<u2", start + self.stride - 2, whole - self.checked) != CRLF).any():  # hiredis does not look
+                    raise Unreadable("a value does not end where it should")
             self.checked = whole
         stop = self.rows_at + whole * self.stride
         if whole < rows:

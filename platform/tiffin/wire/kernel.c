@@ -165,7 +165,7 @@ static int infinite(const float *value) {
 /* Columns of verified rows, in the order of `index` (NULL: as they are; -1: the row `absent`, zeros with every null bit set).
  * columns: eight numbers each: kind, byte (for a bool: bit) in the row, null bit or -1, bytes a row before it in `made`; for text of a
  * vocabulary its number of words, their longest, and the addresses of the words, padded, and of their lengths.
- * made: with room behind it for the longest word. valid: `columns` x `rows`. told: how many rows of each column are null.
+ * made: all columns, text with room for its longest word in every row. valid: `columns` x `rows`. told: how many rows of each column are null.
  * stops: for each column of text, in order, `rows` + 1.
  */
 int32_t tiffin_columns(const uint8_t *data, int64_t stride, const int64_t *index, int64_t rows, const uint8_t *absent,

@@ -47,7 +47,6 @@ KINDS = {
     ("str", 1): 10,
     ("str", 2): 11,
 }
-TEXT = 10
 LANES, WIDEST = 16, 8192
 PLACE, LONG = ctypes.c_void_p, ctypes.c_int64
 

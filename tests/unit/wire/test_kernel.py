@@ -60,6 +60,20 @@ def outcome(call: Callable[[], Any]) -> tuple[str, Any]:
         return type(err).__name__, (str(err), getattr(err, "context", None))
 
 
+def both(compiled: Any, call: Callable[[], Any]) -> tuple[tuple[str, Any], tuple[str, Any]]:
+    """What came of it either way."""
+    with using(compiled):
+        one = outcome(call)
+    with using(None):
+        return one, outcome(call)
+
+
+def signed(schema: RowSchema, matrix: Any) -> Any:
+    """With the check bytes that these rows should have."""
+    matrix[:, CHECK_AT] = fold_matrix(matrix, seed_of(schema))
+    return matrix
+
+
 def same(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
     """Two outcomes of `unpack_matrix`."""
     if one[0] != "value" or other[0] != "value":
@@ -87,11 +101,8 @@ def test_rows_read_by_compiled_loops_are_those_that_numpy_reads(compiled, batch,
     wanted = data.draw(st.none() | st.lists(st.integers(-1, len(times) - 1), max_size=9))
     index = None if wanted is None else np.array(wanted, dtype=np.int64)
     names = data.draw(st.none() | st.lists(st.sampled_from([column.name for column in schema.columns]), unique=True))
-    found = []
 
-    for library in (compiled, None):
-        with using(library):
-            found.append(outcome(lambda: unpack_matrix(schema, wide[:, 5:-4], index, names)))
+    found = both(compiled, lambda: unpack_matrix(schema, wide[:, 5:-4], index, names))
 
     assert same(*found), found
 
@@ -105,22 +116,11 @@ def test_altered_rows_are_refused_in_the_same_words(compiled, batch, data):
         row, place = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.integers(0, rows.shape[1] - 1))
         rows[row, place] = data.draw(st.integers(0, 255))
     if data.draw(st.booleans()):  # by somebody who computes the check byte too
-        rows[:, CHECK_AT] = fold_matrix(rows, seed_of(schema))
-    found = []
+        signed(schema, rows)
 
-    for library in (compiled, None):
-        with using(library):
-            found.append(outcome(lambda: unpack_matrix(schema, rows)))
+    found = both(compiled, lambda: unpack_matrix(schema, rows))
 
     assert same(*found), found
-
-
-def both(compiled: Any, call: Callable[[], Any]) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    """What came of it either way."""
-    with using(compiled):
-        one = outcome(call)
-    with using(None):
-        return one, outcome(call)
 
 
 def halves_of(patterns: Any) -> tuple[RowSchema, Any]:
@@ -132,12 +132,6 @@ def halves_of(patterns: Any) -> tuple[RowSchema, Any]:
     at = layout_of(schema).slots[0].at
     matrix[:, at : at + 2] = rows.view(np.uint8).reshape(-1, 2)
     return schema, signed(schema, matrix)
-
-
-def signed(schema: RowSchema, matrix: Any) -> Any:
-    """With the check bytes that these rows should have."""
-    matrix[:, CHECK_AT] = fold_matrix(matrix, seed_of(schema))
-    return matrix
 
 
 def test_every_half_is_the_same_number(compiled):
@@ -198,27 +192,25 @@ def test_an_unknown_entity_is_null_in_every_column(compiled):
 def test_keys_of_whole_numbers_are_the_same_bytes(compiled, numbers, bits, dtype):
     size = min(bits, 8 * np.dtype(dtype).itemsize)
     given_ = np.array([number % 2**size - 2 ** (size - 1) for number in numbers], dtype=np.int64).astype(dtype)
-    keys = []
 
-    for library in (compiled, None):
-        with using(library):
-            keys.append(encode_keys([("id", f"int{bits}")], {"id": given_})[0])
+    one, other = both(compiled, lambda: encode_keys([("id", f"int{bits}")], {"id": given_})[0])
 
-    assert keys[0] == keys[1]
+    assert one[0] == "value"
+    assert one == other
 
 
 @given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 19))
 def test_equal_keys_are_found(compiled, numbers, width):
     matrix = np.array([number.to_bytes(1, "big") * width for number in numbers], dtype=f"V{width}").view(np.uint8).reshape(-1, width)
-    found = []
 
-    for library in (compiled, None):
-        with using(library):
-            pair = distinct(matrix)
-            found.append(None if pair is None else [part.tolist() for part in pair])
+    def places() -> list[list[int]] | None:
+        pair = distinct(matrix)
+        return None if pair is None else [part.tolist() for part in pair]
 
-    assert found[0] == found[1]
-    assert (found[0] is None) == (len(set(numbers)) == len(numbers))
+    one, other = both(compiled, places)
+
+    assert one == other
+    assert (one[1] is None) == (len(set(numbers)) == len(numbers))
 
 
 @settings(max_examples=200, deadline=None)
@@ -228,13 +220,10 @@ def test_replies_are_taken_apart_alike_however_they_are_broken(compiled, rows, d
     for _ in range(data.draw(st.integers(0, 2))):
         reply[data.draw(st.integers(0, len(reply) - 1))] = data.draw(st.sampled_from(b"$3\r\n:*-P0"))
     cut = data.draw(st.integers(0, len(reply)))
-    found = []
 
-    for library in (compiled, None):
-        with using(library):
-            found.append(outcome(lambda: fed(bytes(reply), cut, len(rows))))
+    one, other = both(compiled, lambda: fed(bytes(reply), cut, len(rows)))
 
-    assert found[0] == found[1]
+    assert one == other
 
 
 def fed(reply: bytes, cut: int, rows: int) -> Any:
